@@ -1,0 +1,61 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Verdict } from "./decide.ts";
+import type { FaultCode } from "./faults/catalogue.ts";
+import type { RequestHead } from "./head.ts";
+import type { Route } from "./routes/route.ts";
+
+/**
+ * One request/response pair and what is known of it so far. Made when the request arrives, handed through deciding and
+ * forwarding, and read once by telemetry when it is over. Times are `performance.now()` milliseconds.
+ */
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** `req_` and 15 characters. */
+  readonly requestId: string;
+  /** By `trustedProxies`: the socket's peer, or the rightmost untrusted address of X-Forwarded-For. */
+  readonly clientIp: string;
+  /** The peer is in `trustedProxies`: its X-Forwarded-* are believed. */
+  readonly trustedPeer: boolean;
+  readonly startedAt: number;
+
+  /** Null until the head was read and found clean. */
+  head: RequestHead | null = null;
+  route: Route | null = null;
+  verdict: Verdict["label"] | null = null;
+  keyId: string | null = null;
+  /** The fault the gateway answered with, or that broke the answer off. */
+  fault: FaultCode | null = null;
+  /** Private cause of that fault, for the log. */
+  cause: unknown = undefined;
+  /** Status sent to the client; 0 until one is. 499 where the client left before. */
+  status = 0;
+  /** Body bytes received from and sent to the client. */
+  bytesIn = 0;
+  bytesOut = 0;
+  /** The upstream's name, null when nothing was forwarded. */
+  upstream: string | null = null;
+  /** When the request was handed to the upstream, when its final head came, and when the exchange with it ended; 0: not (yet). */
+  upstreamStartedAt = 0;
+  upstreamHeadAt = 0;
+  upstreamEndedAt = 0;
+  /** Tries at the upstream beyond the first. */
+  retries = 0;
+  /** When it was over; 0: it runs. */
+  endedAt = 0;
+
+  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, peer: Peer, startedAt: number) {
+    this.request = request;
+    this.response = response;
+    this.requestId = requestId;
+    this.clientIp = peer.clientIp;
+    this.trustedPeer = peer.trusted;
+    this.startedAt = startedAt;
+  }
+}
+
+/** Who is at the other end of the connection, as `trustedProxies` sees it. */
+export interface Peer {
+  readonly clientIp: string;
+  readonly trusted: boolean;
+}

@@ -1,0 +1,72 @@
+import { CATALOGUE, type FaultCode, formatFaultCode } from "./catalogue.ts";
+import type { Fault } from "./fault.ts";
+
+/** How faults are presented: `errors:` of the configuration. */
+export interface EnvelopeSettings {
+  /** What `type` begins with, without a trailing slash. */
+  readonly typeBase: string;
+  /** Keyed by the whole code (`err:unkey:authentication:missing`). */
+  readonly overrides: Readonly<Record<string, EnvelopeOverride>>;
+}
+
+export interface EnvelopeOverride {
+  readonly status?: number;
+  readonly title?: string;
+  readonly detail?: string;
+  /** Taken as it stands; `typeBase` is not put in front. */
+  readonly type?: string;
+}
+
+/** An answer made by the gateway itself: what goes on the wire, minus the framing of the connection. */
+export interface Envelope {
+  readonly status: number;
+  /** Name, value, name, value ...: Content-Type to X-Request-Id; without Date and Connection. */
+  readonly headers: string[];
+  /** The whole JSON body. For HEAD the headers are sent alone; Content-Length still states this length. */
+  readonly body: string;
+}
+
+/**
+ * The JSON envelope of a fault, members in the contract's order and without white space (contract section 5; Unkey's
+ * documented error pages).
+ */
+export function formatEnvelope(fault: Fault, requestId: string, settings: EnvelopeSettings): Envelope {
+  const row = CATALOGUE[fault.code];
+  const override = settings.overrides[formatFaultCode(fault.code)];
+  const status = override?.status ?? row.status;
+  const error = {
+    detail: override?.detail ?? fault.detail,
+    status,
+    title: override?.title ?? row.title,
+    type: override?.type ?? `${settings.typeBase}/${fault.code.replaceAll(":", "/")}`,
+    ...(status === 400 && { errors: fault.errors }),
+  };
+  const body = JSON.stringify({ meta: { requestId }, error });
+  return { status, headers: envelopeHeaders(fault, status, body, requestId), body };
+}
+
+function envelopeHeaders(fault: Fault, status: number, body: string, requestId: string): string[] {
+  const headers = [
+    "Content-Type",
+    status === 429 ? "application/problem+json" : "application/json",
+    "Content-Length",
+    String(Buffer.byteLength(body)),
+    "Cache-Control",
+    "no-store",
+    "X-Unkey-Error-Source",
+    "sentinel",
+    "X-Request-Id",
+    requestId,
+  ];
+  if (status === 401) headers.push("WWW-Authenticate", challenge(fault.code));
+  if (status === 405 && fault.allow !== undefined) headers.push("Allow", fault.allow.join(", "));
+  if (status === 429 || status === 503) headers.push("Retry-After", String(fault.retryAfterSeconds ?? 1));
+  return headers;
+}
+
+/** RFC 6750 section 3.1: no `error` where no credentials were sent. */
+function challenge(code: FaultCode): string {
+  if (code === "unkey:authentication:key_not_found") return 'Bearer realm="sentinel", error="invalid_token"';
+  if (code === "unkey:authentication:malformed") return 'Bearer realm="sentinel", error="invalid_request"';
+  return 'Bearer realm="sentinel"';
+}

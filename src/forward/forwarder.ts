@@ -1,0 +1,114 @@
+import type { Fault } from "../faults/fault.ts";
+
+/**
+ * One exchange with an upstream at the level of HTTP messages: the seam between deciding what goes on the wire
+ * (forward.ts, once) and speaking HTTP/1.1 to a socket (two engines: `http-engine.ts` on node:http, the reference, and
+ * `socket-engine.ts` on net/tls). An engine never retries, never edits headers, and never calls back re-entrantly from
+ * within `send`.
+ */
+export interface UpstreamEngine {
+  send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall;
+  /** Idle sockets to this origin are closed; used when an upstream is removed. */
+  forget(origin: UpstreamOrigin): void;
+  /** Destroys every socket. */
+  close(): void;
+}
+
+/** Where to connect. Two requests share a pooled socket only when their origins are the very same object. */
+export interface UpstreamOrigin {
+  /** Host name or address (IPv6 without brackets) and port: what is connected to. */
+  readonly hostname: string;
+  readonly port: number;
+  /** Null: plain TCP. */
+  readonly tls: UpstreamTls | null;
+}
+
+export interface UpstreamTls {
+  readonly ca: string | Buffer | null;
+  readonly cert: string | Buffer | null;
+  readonly key: string | Buffer | null;
+  /** SNI and the name that is verified; always verified. */
+  readonly serverName: string;
+}
+
+export interface UpstreamRequest {
+  readonly origin: UpstreamOrigin;
+  readonly method: string;
+  /** Origin-form: path and query. */
+  readonly path: string;
+  /** Name, value, name, value ...: the complete list, framing and Host included, nothing is added. latin1 values. */
+  readonly headers: readonly string[];
+  /** Must agree with the framing fields in `headers`. */
+  readonly body: "none" | "length" | "chunked";
+  /** Ask for a protocol change: only then is a 101 an answer, and the socket is never pooled. */
+  readonly upgrade: boolean;
+  /** Milliseconds; 0 is no limit. `idleMs`: between bytes of the answer, or while it takes no more of the request. */
+  readonly connectMs: number;
+  readonly responseMs: number;
+  readonly idleMs: number;
+  /** True: do not take a pooled socket (a retry after one that turned out dead). */
+  readonly freshSocket: boolean;
+}
+
+/** The running exchange, to steer it. Every method is harmless after the end. */
+export interface UpstreamCall {
+  /** False: the upstream takes no more for now; `onDrain` follows. */
+  write(chunk: Buffer): boolean;
+  /** The request's body is complete. */
+  end(): void;
+  /** Stop and resume reading the answer's body. */
+  pause(): void;
+  resume(): void;
+  /** Destroys the socket; no further callback is made. */
+  abort(): void;
+}
+
+/** Told what the upstream does. After `onEnd`, `onUpgrade` or `onError` no further callback is made. */
+export interface UpstreamHandler {
+  /** An interim answer (102 to 199, also 100); there can be several. */
+  onInterim(status: number, headers: readonly string[]): void;
+  /** The final header block, 200 to 599; raw list, as it came. `bodyless`: no body follows (HEAD, 204, 304, length 0). */
+  onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void;
+  /** `last`: the body is complete with this chunk, and `onEnd` follows without trailers in the same tick. */
+  onBody(chunk: Buffer, last: boolean): void;
+  /** The message is complete. `trailers` as a raw list, empty mostly. */
+  onEnd(trailers: readonly string[]): void;
+  /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */
+  onUpgrade(headers: readonly string[], socket: import("node:net").Socket, rest: Buffer): void;
+  /** The request's body may be written again. */
+  onDrain(): void;
+  /** The socket is gone and nothing of it is pooled. */
+  onError(error: UpstreamError): void;
+}
+
+/** Why an exchange with an upstream failed: the metric label `reason`. */
+export type UpstreamErrorReason =
+  | "refused" // could not connect, name not found, TLS not verified
+  | "connect_timeout"
+  | "response_timeout" // connected, no first byte of the answer's body in time
+  | "idle_timeout" // silence within a message
+  | "reset" // the connection ended before the answer was complete
+  | "invalid_response"; // not clean HTTP
+
+export interface UpstreamError {
+  readonly reason: UpstreamErrorReason;
+  /** For the log: what was seen (`ECONNREFUSED`, `two Content-Length fields`); no header values. */
+  readonly detail: string;
+  /** No byte of the request was handed to a connected socket. */
+  readonly nothingSent: boolean;
+  /** The socket had served an earlier exchange. */
+  readonly reusedSocket: boolean;
+  /** A byte of the final answer had been seen. */
+  readonly answerBegun: boolean;
+}
+
+/** How forwarding ended, told to the gateway once. */
+export type ForwardOutcome =
+  /** The answer went to the client whole (or the tunnel closed). */
+  | { readonly kind: "answered" }
+  /** Nothing has been sent to the client: the gateway answers with this. */
+  | { readonly kind: "fault"; readonly fault: Fault }
+  /** The answer broke off half-way; the client's connection was destroyed so that it never looks whole. */
+  | { readonly kind: "truncated"; readonly fault: Fault }
+  /** The client went away. */
+  | { readonly kind: "aborted" };
