@@ -51,3 +51,15 @@ export function standing(record: KeyRecord, now: EpochMs): Standing {
   if (!record.enabled) return "disabled";
   return record.workspaceEnabled ? "valid" : "workspace_disabled";
 }
+
+/** What a record grants: its own permissions and its roles', each once, sorted. */
+export function grantsOf(own: readonly string[], ofRoles: Iterable<readonly string[]> = []): GrantSet {
+  const grants = new Set(own);
+  for (const permissions of ofRoles) for (const permission of permissions) grants.add(permission);
+  return new Set([...grants].sort());
+}
+
+/** A hash as it is stored: 44 characters of standard base64 that stand for 32 bytes, in the one canonical spelling. */
+export function isKeyHash(value: unknown): value is KeyHash {
+  return typeof value === "string" && /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(value);
+}

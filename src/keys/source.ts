@@ -66,6 +66,57 @@ export interface KeyStore {
   close(): Promise<void>;
 }
 
+/**
+ * A key store that running instances share (Redis). Besides the single-key operations it takes in a whole keyring,
+ * drops what instances remember, and can tell when every live instance has acted on a change.
+ */
+export interface SharedKeyStore extends KeyStore {
+  /**
+   * Writes every record of a keyring, roles and workspaces resolved into it; all or nothing. A record whose id is
+   * already there replaces it (its old hash stops working when it differs); records that the keyring does not name stay.
+   * Refused, with nothing written: a hash that is held by a record of another id.
+   */
+  importKeyring(keyring: Keyring): Promise<ImportSummary>;
+  /**
+   * Makes every instance ask the origin anew: shared copies are removed and a `forget` is appended to the stream of
+   * changes. An id that nobody holds is a refusal (`unknown`); a hash is always announced, known or not.
+   */
+  forget(key: { readonly id: string } | { readonly hash: KeyHash }): Promise<void>;
+  /**
+   * Resolves when every instance that lives has acted on all changes made through this store, or after `timeoutMs`;
+   * then `missing` names those that did not answer. An instance lives for 15 s after its last sign.
+   */
+  waitForInstances(timeoutMs: number): Promise<WaitReport>;
+}
+
+export interface ImportSummary {
+  readonly created: number;
+  readonly updated: number;
+}
+
+export interface WaitReport {
+  /** How many instances lived. */
+  readonly instances: number;
+  readonly acknowledged: number;
+  /** From the change to the last acknowledgement, or to giving up, in whole milliseconds. */
+  readonly ms: number;
+  /** Names of the instances that did not answer in time; empty when all did. */
+  readonly missing: readonly string[];
+}
+
+/** Everything that a keyring file says. `records` hold their roles' grants and their workspace's standing already. */
+export interface Keyring {
+  readonly records: readonly KeyRecord[];
+  /** Role name to the permissions it grants. */
+  readonly roles: ReadonlyMap<string, readonly string[]>;
+  /** Workspace id to whether it is enabled. */
+  readonly workspaces: ReadonlyMap<string, boolean>;
+}
+
+export function isSharedKeyStore(store: KeyStore): store is SharedKeyStore {
+  return "waitForInstances" in store;
+}
+
 export interface KeyFields {
   readonly name: string | null;
   readonly workspaceId: string | null;
