@@ -39,6 +39,8 @@ export class Exchange {
   upstreamStartedAt = 0;
   upstreamHeadAt = 0;
   upstreamEndedAt = 0;
+  /** Milliseconds spent waiting for the client's body before it could be handed on: not the gateway's share. */
+  waitedMs = 0;
   /** Tries at the upstream beyond the first. */
   retries = 0;
   /** When it was over; 0: it runs. */

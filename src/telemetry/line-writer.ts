@@ -1,0 +1,211 @@
+import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
+
+/**
+ * Takes log lines and writes them in batches, so that a line costs a string and a batch costs a system call. A sink
+ * that takes no more never holds up a request: past the bound, lines are given up and counted.
+ */
+export interface LineWriter {
+  /** One line, with its line end. */
+  write(line: string): void;
+  /** Resolves when everything so far was written or given up, after `withinMs` at the latest. */
+  flush(withinMs: number): Promise<void>;
+  /** For the last moments of a process: writes what the sink takes at once, waiting `withinMs` at most. */
+  flushSync(withinMs: number): void;
+  /** Writes what is left for a moment, then releases the sink. */
+  close(): Promise<void>;
+}
+
+export interface LineWriterOptions {
+  readonly sink: LineSink;
+  /** Told how many lines were given up. */
+  readonly onDropped: (lines: number) => void;
+  /** Lines that make a batch; fewer are written after `delayMs`. */
+  readonly batchLines?: number;
+  readonly delayMs?: number;
+  /** Characters that may wait; more are given up. */
+  readonly maxWaiting?: number;
+}
+
+/** Where bytes go. `EAGAIN` means: not now. */
+export interface LineSink {
+  write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void): void;
+  /** Bytes taken; throws like `fs.writeSync`. */
+  writeSync(bytes: Buffer): number;
+  close(): void;
+}
+
+export function createLineWriter(options: LineWriterOptions): LineWriter {
+  return new BatchWriter(options);
+}
+
+/**
+ * The process's standard output (1) or error (2). A pipe is opened anew without blocking: a blocking write to a full
+ * pipe would keep a thread of Node's pool for good, and `process.exit()` waits for that thread.
+ */
+export function openStandardStream(descriptor: 1 | 2): LineSink {
+  const own = openWithoutBlocking(descriptor);
+  const to = own ?? descriptor;
+  return {
+    write: (bytes, done) => write(to, bytes, 0, bytes.length, null, done),
+    writeSync: (bytes) => writeSync(to, bytes),
+    close: () => {
+      if (own !== null) closeSync(own);
+    },
+  };
+}
+
+/** Only for pipes and terminals: a file opened anew would have a position of its own. */
+function openWithoutBlocking(descriptor: number): number | null {
+  try {
+    const stream = fstatSync(descriptor);
+    if (!stream.isFIFO() && !stream.isCharacterDevice()) return null;
+    return openSync(`/dev/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND);
+  } catch {
+    // No /dev/fd, or a pipe of another user: the descriptor itself does, it merely may block.
+    return null;
+  }
+}
+
+class BatchWriter implements LineWriter {
+  private readonly sink: LineSink;
+  private readonly onDropped: (lines: number) => void;
+  private readonly batchLines: number;
+  private readonly delayMs: number;
+  private readonly maxWaiting: number;
+
+  private waiting = "";
+  private waitingLines = 0;
+  /** What the sink has not taken yet of the batch under way; null between batches. */
+  private batch: Buffer | null = null;
+  private batchLinesLeft = 0;
+  private inSink = false;
+  private timer: NodeJS.Timeout | null = null;
+  private idle: (() => void)[] = [];
+
+  constructor(options: LineWriterOptions) {
+    this.sink = options.sink;
+    this.onDropped = options.onDropped;
+    this.batchLines = options.batchLines ?? 64;
+    this.delayMs = options.delayMs ?? 100;
+    this.maxWaiting = options.maxWaiting ?? 4 * 1024 * 1024;
+  }
+
+  write(line: string): void {
+    if (this.waiting.length + line.length > this.maxWaiting) {
+      this.onDropped(1);
+      return;
+    }
+    this.waiting += line;
+    this.waitingLines++;
+    if (this.batch === null && this.waitingLines >= this.batchLines) this.pump();
+    else if (this.timer === null && this.batch === null) this.pumpLater();
+  }
+
+  async flush(withinMs: number): Promise<void> {
+    if (this.batch === null && this.waitingLines === 0) return;
+    await new Promise<void>((resolve) => {
+      const deadline = setTimeout(resolve, withinMs);
+      this.idle.push(() => {
+        clearTimeout(deadline);
+        resolve();
+      });
+      this.pump();
+    });
+  }
+
+  flushSync(withinMs: number): void {
+    const until = Date.now() + withinMs;
+    // A batch inside the sink is not ours to repeat; the process's end waits for it.
+    if (!this.inSink) while (this.begin() && this.takeSync(until)) this.ended();
+  }
+
+  async close(): Promise<void> {
+    await this.flush(1000);
+    this.stopTimer();
+    if (!this.inSink) this.sink.close();
+  }
+
+  private pumpLater(): void {
+    this.timer = setTimeout(() => this.pump(), this.delayMs);
+    this.timer.unref();
+  }
+
+  private stopTimer(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+  }
+
+  private pump(): void {
+    this.stopTimer();
+    if (this.inSink) return;
+    if (!this.begin()) {
+      this.rest();
+      return;
+    }
+    this.inSink = true;
+    this.sink.write(this.batch as Buffer, (error, written) => {
+      this.inSink = false;
+      if (error === null) this.taken(written);
+      else if (error.code === "EAGAIN") this.pumpLater();
+      else this.giveUp();
+    });
+  }
+
+  /** Makes a batch of what waits, unless one is under way. False: there is nothing to write. */
+  private begin(): boolean {
+    if (this.batch !== null) return true;
+    if (this.waitingLines === 0) return false;
+    this.batch = Buffer.from(this.waiting);
+    this.batchLinesLeft = this.waitingLines;
+    this.waiting = "";
+    this.waitingLines = 0;
+    return true;
+  }
+
+  private taken(written: number): void {
+    const batch = this.batch as Buffer;
+    const whole = written === batch.length;
+    if (whole) this.ended();
+    else this.batch = batch.subarray(written);
+    if (!whole || this.waitingLines >= this.batchLines || this.idle.length > 0) this.pump();
+    else if (this.waitingLines > 0) this.pumpLater();
+  }
+
+  /** The sink is broken (EPIPE, ENOSPC): the batch is lost, and the next one tries again in its time. */
+  private giveUp(): void {
+    this.onDropped(this.batchLinesLeft);
+    this.ended();
+    if (this.waitingLines > 0) this.pumpLater();
+    else this.rest();
+  }
+
+  private ended(): void {
+    this.batch = null;
+    this.batchLinesLeft = 0;
+  }
+
+  private rest(): void {
+    for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  /** False: given up. */
+  private takeSync(until: number): boolean {
+    for (;;) {
+      try {
+        this.batch = (this.batch as Buffer).subarray(this.sink.writeSync(this.batch as Buffer));
+        if (this.batch.length === 0) return true;
+      } catch (error) {
+        const mayTakeMore = (error as NodeJS.ErrnoException).code === "EAGAIN" && Date.now() < until;
+        if (!mayTakeMore) {
+          this.onDropped(this.batchLinesLeft + this.waitingLines);
+          this.ended();
+          return false;
+        }
+        Atomics.wait(NEVER, 0, 0, 5);
+      }
+    }
+  }
+}
+
+/** Nothing ever wakes what waits on it: a sleep that blocks, for the very end of a process. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));

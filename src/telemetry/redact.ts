@@ -1,0 +1,23 @@
+/** What stands in a text where a root key was. */
+export const REDACTED = "[redacted]";
+
+/** Makes a text safe to write. */
+export type Redact = (text: string) => string;
+
+/**
+ * The last defence for texts that were never meant to hold a key (paths, messages of errors): everything that reads
+ * like one, and whatever follows `Bearer` or `Basic`, is replaced. With the prefix "" any run of 20 characters or more
+ * that keys are made of counts as one, which also hides ids of that length.
+ */
+export function createRedact(keyPrefix: string): Redact {
+  const key =
+    keyPrefix === ""
+      ? "[A-Za-z0-9_-]{20,}"
+      : `${keyPrefix.replaceAll(/[^A-Za-z0-9_]/g, (character) => `\\u${hex(character)}`)}[A-Za-z0-9_-]+`;
+  const pattern = new RegExp(`${key}|\\b(?:bearer|basic)[ \\t]+[^\\s"',]+`, "gi");
+  return (text) => (text.search(pattern) === -1 ? text : text.replaceAll(pattern, REDACTED));
+}
+
+function hex(character: string): string {
+  return character.charCodeAt(0).toString(16).padStart(4, "0");
+}
