@@ -1,4 +1,51 @@
+import type { Duplex } from "node:stream";
+import type { Verdict } from "../decide.ts";
+import type { Exchange } from "../exchange.ts";
 import type { Fault } from "../faults/fault.ts";
+import type { Upstreams } from "./upstreams.ts";
+
+/** The verdict that lets a request through: what forwarding needs to know of it. */
+export type Admission = Extract<Verdict, { kind: "admit" }>;
+
+/**
+ * Told once how forwarding ended, never from within `forward` or `upgrade` itself. `exchange.head` was there when it
+ * began; `status`, `bytesIn`, `bytesOut`, `upstream*` and `retries` are filled in by now. On `fault` nothing has been
+ * sent and the caller answers; where the request's body was not read to its end, that answer has to close the connection.
+ */
+export type ForwardDone = (exchange: Exchange, outcome: ForwardOutcome) => void;
+
+/** Acts on an admission: sends the request to an upstream and its answer to the client, streaming both ways. */
+export interface Forwarder {
+  /** `exchange.head` must be there. The request must not have been read, unless `admission.body` holds all of it. */
+  forward(exchange: Exchange, admission: Admission, upstreams: Upstreams, done: ForwardDone): void;
+  /**
+   * A WebSocket handshake (`head.upgradeWebSocket` on a route with `websocket`), out of the server's `upgrade` event.
+   * `socket` and `early` are that event's; `exchange.response` must be assigned to `socket` (`response.assignSocket`):
+   * an upstream's answer other than 101 is relayed through it and the connection closed. After 101 the exchange runs
+   * until the tunnel is closed, with `done` told `answered`.
+   */
+  upgrade(
+    exchange: Exchange,
+    admission: Admission,
+    upstreams: Upstreams,
+    socket: Duplex,
+    early: Buffer,
+    done: ForwardDone,
+  ): void;
+  /** Tunnels that are open: to close those whose key is valid no more, and all at the end of a drain. */
+  readonly tunnels: ReadonlySet<Tunnel>;
+  /** Closes every tunnel and every socket to an upstream. */
+  close(): void;
+}
+
+/** An open WebSocket connection through the gateway. */
+export interface Tunnel {
+  readonly exchange: Exchange;
+  /** Route and record that it was let through by. */
+  readonly admission: Admission;
+  /** Ends it on both sides; harmless after the end. */
+  close(): void;
+}
 
 /**
  * One exchange with an upstream at the level of HTTP messages: the seam between deciding what goes on the wire
@@ -42,7 +89,12 @@ export interface UpstreamRequest {
   readonly body: "none" | "length" | "chunked";
   /** Ask for a protocol change: only then is a 101 an answer, and the socket is never pooled. */
   readonly upgrade: boolean;
-  /** Milliseconds; 0 is no limit. `idleMs`: between bytes of the answer, or while it takes no more of the request. */
+  /**
+   * Milliseconds; 0 is no limit. `connectMs` ends when the socket is connected, TLS included. `responseMs` counts from
+   * then, or from `end()` where there is a body (a long upload is no slow answer), to the first byte of the answer's body
+   * or the end of a bodyless one. `idleMs`: between bytes of the answer's body, not while paused, or while a `write` that
+   * said false waits for `onDrain`.
+   */
   readonly connectMs: number;
   readonly responseMs: number;
   readonly idleMs: number;
@@ -52,7 +104,7 @@ export interface UpstreamRequest {
 
 /** The running exchange, to steer it. Every method is harmless after the end. */
 export interface UpstreamCall {
-  /** False: the upstream takes no more for now; `onDrain` follows. */
+  /** False: the upstream takes no more for now; `onDrain` follows. Before there is a connected socket it is kept. */
   write(chunk: Buffer): boolean;
   /** The request's body is complete. */
   end(): void;
@@ -75,7 +127,10 @@ export interface UpstreamHandler {
   onEnd(trailers: readonly string[]): void;
   /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */
   onUpgrade(headers: readonly string[], socket: import("node:net").Socket, rest: Buffer): void;
-  /** The request's body may be written again. */
+  /**
+   * The request's body may be written (again). Where there is a body it is called once as soon as the head was handed to a
+   * connected socket: until then the client's body is not read, and a target that refuses can be changed for another.
+   */
   onDrain(): void;
   /** The socket is gone and nothing of it is pooled. */
   onError(error: UpstreamError): void;
