@@ -69,14 +69,14 @@ export class Family<T extends Cell | Histogram> {
     return made;
   }
 
-  /** Forgets every series; for gauges whose subjects went away. */
-  clear(): void {
-    this.series.clear();
+  /** The series with these label values, if it is there. */
+  find(...values: readonly string[]): T | null {
+    return this.series.get(formatLabels(this.definition.labels, values)) ?? null;
   }
 
-  /** Label text and series. */
-  entries(): IterableIterator<[string, T]> {
-    return this.series.entries();
+  /** Forgets every other series; for gauges whose subjects can go away. */
+  retain(kept: ReadonlySet<T>): void {
+    for (const [labels, instrument] of this.series) if (!kept.has(instrument)) this.series.delete(labels);
   }
 
   collect(): SeriesFigures[] {

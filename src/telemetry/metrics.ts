@@ -1,6 +1,7 @@
 import type { Verdict } from "../decide.ts";
 import type { Exchange } from "../exchange.ts";
 import type { UpstreamErrorReason } from "../forward/forwarder.ts";
+import type { UpstreamObserver } from "../forward/upstreams.ts";
 import type { LookupObserver, LookupOutcome, Tier } from "../keys/source.ts";
 import { formatExposition, mergeSnapshots, type Snapshot } from "./exposition.ts";
 import {
@@ -174,14 +175,12 @@ export interface MetricsOptions extends MetricSubjects {
 }
 
 /** The metrics of one process. Everything a request touches is a few additions; text is made by a scrape. */
-export interface Metrics extends LookupObserver {
+export interface Metrics extends LookupObserver, UpstreamObserver {
   /** A request arrived. Each is followed by one `requestEnded`. */
   requestBegan(): void;
   /** It is over: counts it, its verdict and its times. */
   requestEnded(exchange: Exchange): void;
   shed(reason: ShedReason): void;
-  upstreamError(upstream: string, reason: UpstreamErrorReason): void;
-  upstreamHealthy(upstream: string, target: string, healthy: boolean): void;
   redisUp(up: boolean): void;
   /** A change to a key record was acted on, `seconds` after it was made. */
   revocationLag(seconds: number): void;
@@ -305,7 +304,9 @@ class ProcessMetrics implements Metrics {
   }
 
   upstreamHealthy(upstream: string, target: string, healthy: boolean): void {
-    this.upstreamHealth.of(upstream, target).value = healthy ? 1 : 0;
+    // A target that was removed by a reload may still report: it has no series any more.
+    const cell = this.upstreamHealth.find(upstream, target);
+    if (cell !== null) cell.value = healthy ? 1 : 0;
   }
 
   redisUp(up: boolean): void {
@@ -335,13 +336,12 @@ class ProcessMetrics implements Metrics {
 
   configure(subjects: MetricSubjects): void {
     for (const route of subjects.routes) this.route(route.name, route.methods);
-    const health = new Map(this.upstreamHealth.collect().map((series) => [series.labels, series.figures[0] ?? 1]));
-    this.upstreamHealth.clear();
+    const kept = new Set<Cell>();
     for (const { name, targets } of subjects.upstreams) {
       this.upstream(name);
-      for (const target of targets) this.upstreamHealth.of(name, target).value = 1;
+      for (const target of targets) kept.add(this.target(name, target));
     }
-    this.keepHealth(health);
+    this.upstreamHealth.retain(kept);
   }
 
   snapshot(): Snapshot {
@@ -385,9 +385,13 @@ class ProcessMetrics implements Metrics {
     return made;
   }
 
-  /** A target that was out and is still configured stays out until its health says otherwise. */
-  private keepHealth(before: ReadonlyMap<string, number>): void {
-    for (const [labels, cell] of this.upstreamHealth.entries()) cell.value = before.get(labels) ?? cell.value;
+  /** Healthy until somebody says otherwise; one that was out stays out over a reload. */
+  private target(upstream: string, target: string): Cell {
+    const known = this.upstreamHealth.find(upstream, target);
+    if (known !== null) return known;
+    const made = this.upstreamHealth.of(upstream, target);
+    made.value = 1;
+    return made;
   }
 }
 
