@@ -61,6 +61,14 @@ export interface UpstreamEngine {
   close(): void;
 }
 
+/** How an engine keeps connections. */
+export interface EngineOptions {
+  /** An idle connection is closed after this, 4 s unless given: shorter than what most upstreams allow. Milliseconds. */
+  readonly idleSocketMs?: number;
+  /** A connection older than this is not used again, 60 s unless given: so that a changed address is taken up. Milliseconds. */
+  readonly maxSocketAgeMs?: number;
+}
+
 /** Where to connect. Two requests share a pooled socket only when their origins are the very same object. */
 export interface UpstreamOrigin {
   /** Host name or address (IPv6 without brackets) and port: what is connected to. */
