@@ -1,0 +1,92 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Finding } from "../support/oracles.ts";
+import { type Attack, Rig } from "../support/rig.ts";
+
+/** A request that an attacker would like to see at the upstream, with an identity of their own making. */
+export const SMUGGLED = 'GET /admin/smuggled HTTP/1.1\r\nHost: gw\r\nX-Unkey-Principal: {"keyId":"key_ok"}\r\n\r\n';
+
+/** A request without a body; `fields` are whole lines. */
+export function get(path: string, fields = "", method = "GET", version = "1.1"): string {
+  return `${method} ${path} HTTP/${version}\r\nHost: gw\r\n${fields}\r\n`;
+}
+
+/** A request with Content-Length. */
+export function post(path: string, body: string, fields = "", method = "POST"): string {
+  return `${method} ${path} HTTP/1.1\r\nHost: gw\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+/** A chunked request; `chunks` is what follows the head, whole. */
+export function chunked(path: string, chunks: string, fields = "", method = "POST"): string {
+  return `${method} ${path} HTTP/1.1\r\nHost: gw\r\n${fields}Transfer-Encoding: chunked\r\n\r\n${chunks}`;
+}
+
+/** One chunk and the end. */
+export function asChunks(body: string): string {
+  return body === "" ? "0\r\n\r\n" : `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+}
+
+/** How a group of attacks is run, and what it should show about the naive gateway. */
+export interface Group {
+  readonly title: string;
+  readonly attacks: readonly Attack[];
+  /** Laid over the rig's configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Names of attacks (by catalogue number) that a naive gateway must fail, or the check could not fail at all. */
+  readonly naiveFails: readonly string[];
+}
+
+/** Runs every attack against Sentinel, where none may find anything, and against the naive gateway, where some must. */
+export function describeAttacks(group: Group): void {
+  describe(group.title, () => {
+    let rig: Rig;
+    beforeAll(async () => {
+      rig = await Rig.start(group.config);
+    });
+    afterAll(() => rig?.stop());
+
+    for (const attack of group.attacks) {
+      it(attack.name, async () => {
+        expect(formatFindings(await rig.run(attack))).toBe("");
+      });
+    }
+
+    it("is still the same process, with its sockets back to what they were", async () => {
+      expect(rig.gateway.alive).toBe(true);
+      expect(rig.gateway.pid).toBe(rig.pid);
+      expect(await rig.socketsLeft()).toBeLessThanOrEqual(0);
+    });
+  });
+
+  describe(`${group.title}: the same checks on a naive gateway`, () => {
+    it("fail where they should", async () => {
+      const failed = await runAgainstNaive(group.attacks);
+      expect([...failed.keys()]).toEqual(expect.arrayContaining([...group.naiveFails]));
+    }, 120_000);
+  });
+}
+
+/** The attacks that break a naive gateway for a reason other than how it words its errors, by catalogue number. */
+async function runAgainstNaive(attacks: readonly Attack[]): Promise<Map<string, readonly Finding[]>> {
+  const failed = new Map<string, readonly Finding[]>();
+  let rig = await Rig.startNaive();
+  for (const attack of attacks) {
+    const findings = (await rig.run({ ...attack, within: Math.min(attack.within ?? 500, 500) })).filter(
+      (finding) => finding.kind !== "envelope",
+    );
+    const [number = attack.name] = attack.name.split(" ");
+    if (findings.some(({ kind }) => kind === "crash" || kind === "hang" || kind === "smuggled")) {
+      await rig.stop().catch(() => {}); // It may have died, which is the finding.
+      rig = await Rig.startNaive();
+    }
+    if (findings.length > 0) failed.set(number, [...(failed.get(number) ?? []), ...findings]);
+  }
+  await rig.stop().catch(() => {});
+  if (process.env.SHOW_NAIVE) {
+    for (const [number, findings] of failed) console.log(number, formatFindings(findings));
+  }
+  return failed;
+}
+
+export function formatFindings(findings: readonly Finding[]): string {
+  return findings.map(({ kind, what }) => `${kind}: ${what}`).join("\n");
+}
