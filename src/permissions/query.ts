@@ -6,40 +6,51 @@ export type PermissionQuery =
   | { readonly kind: "and"; readonly parts: readonly PermissionQuery[] }
   | { readonly kind: "or"; readonly parts: readonly PermissionQuery[] };
 
+/** Whether `granted` satisfies `query`. Allocates nothing. An AND or OR without parts is not satisfied. */
+export function isMet(query: PermissionQuery, granted: GrantSet): boolean {
+  switch (query.kind) {
+    case "permission":
+      return covers(granted, query.permission);
+    case "and":
+      for (const part of query.parts) if (!isMet(part, granted)) return false;
+      return query.parts.length > 0;
+    case "or":
+      for (const part of query.parts) if (isMet(part, granted)) return true;
+      return false;
+  }
+}
+
 /**
  * The part of `query` that `granted` does not satisfy, or null when it is satisfied: for an AND its first missing
  * part, for an OR the alternatives, each reduced to its own first missing part. An AND or OR without parts is missing.
  */
 export function unmet(query: PermissionQuery, granted: GrantSet): PermissionQuery | null {
-  switch (query.kind) {
-    case "permission":
-      return covers(granted, query.permission) ? null : query;
-    case "and": {
-      if (query.parts.length === 0) return query;
-      for (const part of query.parts) {
-        const missing = unmet(part, granted);
-        if (missing !== null) return missing;
-      }
-      return null;
-    }
-    case "or": {
-      const missing: PermissionQuery[] = [];
-      for (const part of query.parts) {
-        const lacking = unmet(part, granted);
-        if (lacking === null) return null;
-        missing.push(lacking);
-      }
-      return { kind: "or", parts: missing };
-    }
-  }
+  return isMet(query, granted) ? null : missingPart(query, granted);
 }
 
 /** The public sentence of a 403: names what is missing, never what the key holds (contract section 5). */
 export function formatUnmet(missing: PermissionQuery): string {
-  const names = alternatives(missing).map((name) => `'${name}'`);
-  return names.length === 1
-    ? `Your key does not have the required ${names[0]} permission`
-    : `Your key does not have one of the required permissions ${names.join(", ")}`;
+  const names = [...new Set(alternatives(missing))];
+  // An AND or OR without parts names nothing; only code could build one, the parser never does.
+  if (names.length === 0) return "Your key does not have the required permissions";
+  const quoted = names.map((name) => `'${name}'`);
+  return quoted.length === 1
+    ? `Your key does not have the required ${quoted[0]} permission`
+    : `Your key does not have one of the required permissions ${quoted.join(", ")}`;
+}
+
+/** `query` is known not to be met. */
+function missingPart(query: PermissionQuery, granted: GrantSet): PermissionQuery {
+  switch (query.kind) {
+    case "permission":
+      return query;
+    case "and": {
+      const first = query.parts.find((part) => !isMet(part, granted));
+      return first === undefined ? query : missingPart(first, granted);
+    }
+    case "or":
+      return { kind: "or", parts: query.parts.map((part) => missingPart(part, granted)) };
+  }
 }
 
 /** The tuples of a missing part, one for each alternative. */
@@ -50,6 +61,6 @@ function alternatives(missing: PermissionQuery): string[] {
     case "and":
       return missing.parts.slice(0, 1).flatMap(alternatives);
     case "or":
-      return [...new Set(missing.parts.flatMap(alternatives))];
+      return missing.parts.flatMap(alternatives);
   }
 }

@@ -1,3 +1,4 @@
+import { createPermission } from "./permission.ts";
 import type { PermissionQuery } from "./query.ts";
 import type { Placeholder } from "./resource-id.ts";
 
@@ -34,6 +35,21 @@ export interface FilledPlaceholder {
   readonly value: string;
 }
 
+/** `placeholders` are those of the template, the very objects, each once. */
+export function compileRequirement(
+  text: string,
+  template: QueryTemplate,
+  placeholders: readonly Placeholder[],
+): Requirement {
+  return {
+    text,
+    template,
+    fixed: placeholders.length === 0 ? fill(template, [], []) : null,
+    placeholders,
+    needsBody: placeholders.some((placeholder) => placeholder.kind === "body"),
+  };
+}
+
 /** Puts `values` in the template's placeholders; the value at index i belongs to `requirement.placeholders[i]`. */
 export function fillRequirement(requirement: Requirement, values: readonly string[]): PermissionQuery {
   if (requirement.fixed !== null) return requirement.fixed;
@@ -51,5 +67,5 @@ function fill(
   const { resourceType, resourceId, action } = template;
   const id = typeof resourceId === "string" ? resourceId : values[placeholders.indexOf(resourceId)];
   if (id === undefined) throw new Error("a placeholder was left without a value");
-  return { kind: "permission", permission: { resourceType, resourceId: id, action } };
+  return { kind: "permission", permission: createPermission(resourceType, id, action) };
 }
