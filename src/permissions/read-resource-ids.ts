@@ -1,0 +1,138 @@
+import { type Fault, fault } from "../faults/fault.ts";
+import { foldName, type JsonBody, readMember } from "./json-body.ts";
+import type { Requirement } from "./requirement.ts";
+import { formatPlaceholder, isResourceId, type Placeholder } from "./resource-id.ts";
+
+/** Where placeholders find their values. */
+export interface PlaceholderInputs {
+  /** Segments of the canonical path: one that still holds a `%` is no id. */
+  readonly params: ReadonlyMap<string, string>;
+  /** The query as it came, with or without its `?`. */
+  readonly query: string;
+  /** How often a field is there, and its value where it is there once; by lower-case name. */
+  readonly headerCount: (name: string) => number;
+  readonly headerValue: (name: string) => string | null;
+  /** Null where no placeholder reads the body. */
+  readonly body: JsonBody | null;
+}
+
+/**
+ * The ids that a request brings for `requirement.placeholders`, in their order, for `fillRequirement`. Every one has to
+ * be there and to be an id, even where another alternative of an OR would do without it: else the fault is
+ * `invalid_resource_id`, or `invalid_body` for a body that can not be read. Neither repeats what the client sent.
+ */
+export function readResourceIds(requirement: Requirement, inputs: PlaceholderInputs): readonly string[] | Fault {
+  const ids: string[] = [];
+  for (const placeholder of requirement.placeholders) {
+    const reading = read(placeholder, inputs);
+    if (typeof reading !== "string")
+      return reading.kind === "body" ? invalidBody(reading) : invalidId(placeholder, reading);
+    ids.push(reading);
+  }
+  return ids;
+}
+
+type Reading = string | NoId | { readonly kind: "body"; readonly expected: string };
+
+interface NoId {
+  readonly kind: "absent" | "repeated" | "invalid";
+}
+
+const ABSENT: NoId = { kind: "absent" };
+const REPEATED: NoId = { kind: "repeated" };
+const INVALID: NoId = { kind: "invalid" };
+
+function read(placeholder: Placeholder, inputs: PlaceholderInputs): Reading {
+  switch (placeholder.kind) {
+    case "path":
+      return asId(inputs.params.get(placeholder.name));
+    case "query":
+      return readParameter(inputs.query, placeholder.name);
+    case "header":
+      if (inputs.headerCount(placeholder.name) > 1) return REPEATED;
+      return asId(inputs.headerValue(placeholder.name) ?? undefined);
+    case "body":
+      return inputs.body === null
+        ? { kind: "body", expected: "must be JSON" }
+        : readBodyMember(inputs.body, placeholder.members);
+  }
+}
+
+function readBodyMember(body: JsonBody, members: readonly string[]): Reading {
+  if (body.kind === "refused") return { kind: "body", expected: body.expected };
+  const reading = readMember(body.members, members);
+  if (reading.kind === "value") return asId(reading.value);
+  return reading.kind === "absent" ? ABSENT : REPEATED;
+}
+
+/**
+ * The one parameter of that name, names and values decoded. A second one is a repeat also where only a lenient reader
+ * takes it for the same: in another case, with `[]`, cut off by a `;` or a NUL. Otherwise the upstream could act on an id
+ * that was never authorised (web cache and parameter cloaking, CVE-2021-23336).
+ */
+function readParameter(query: string, name: string): Reading {
+  const wanted = lenientName(name);
+  let value: string | null = null;
+  let count = 0;
+  for (const pair of query.slice(query.startsWith("?") ? 1 : 0).split("&")) {
+    for (const [index, piece] of pair.split(";").entries()) {
+      const equals = piece.indexOf("=");
+      const pieceName = decodeComponent(equals < 0 ? piece : piece.slice(0, equals));
+      if (pieceName === null) return INVALID;
+      if (lenientName(pieceName) !== wanted) continue;
+      count += 1;
+      // The value of a pair reaches to its end: with a `;` in it, it is no id.
+      if (pieceName !== name || index > 0) return count > 1 ? REPEATED : INVALID;
+      value = decodeComponent(equals < 0 ? "" : pair.slice(equals + 1));
+      if (value === null) return INVALID;
+    }
+  }
+  if (count > 1) return REPEATED;
+  return asId(value ?? undefined);
+}
+
+/** What the most lenient of readers (PHP, ASP.NET) makes of a parameter's name: `api.id[]` is `api_id` there. */
+function lenientName(name: string): string {
+  const bracket = name.indexOf("[");
+  return foldName((bracket < 0 ? name : name.slice(0, bracket)).trimStart().replaceAll(/[. ]/g, "_"));
+}
+
+/** Null for a broken escape, or bytes that are not UTF-8. */
+function decodeComponent(text: string): string | null {
+  if (!text.includes("%") && !text.includes("+")) return text;
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    // The caller refuses the request: it is told that this is no id.
+    return null;
+  }
+}
+
+function asId(value: unknown): string | NoId {
+  if (value === undefined || value === "") return ABSENT;
+  return isResourceId(value) ? value : INVALID;
+}
+
+const REASONS = {
+  absent: "has no value in this request",
+  repeated: "has more than one value in this request",
+  invalid: "has a value that is not a resource id in this request",
+} as const satisfies Record<NoId["kind"], string>;
+
+function invalidId(placeholder: Placeholder, { kind }: NoId): Fault {
+  return fault("user:bad_request:invalid_resource_id", {
+    detail: `The resource id ${formatPlaceholder(placeholder)} ${REASONS[kind]}`,
+    location: location(placeholder),
+    fix: "Send it exactly once, as 1 to 255 of the characters A-Z a-z 0-9 _ -",
+  });
+}
+
+function invalidBody({ expected }: { readonly expected: string }): Fault {
+  return fault("user:bad_request:invalid_body", { detail: `The request body ${expected}`, location: "body" });
+}
+
+/** As the vendor spells locations: `path.apiId`, `query.id`, `headers.x-tenant`, `body.a.b`. */
+function location(placeholder: Placeholder): string {
+  const name = formatPlaceholder(placeholder).slice(1, -1);
+  return placeholder.kind === "header" ? name.replace("header.", "headers.") : name;
+}
