@@ -1,0 +1,42 @@
+/**
+ * Idle connections to one origin, last in first out: the warmest is used first, and what a burst left over grows old at
+ * the bottom and is closed. It holds no more than `idleMax`; it neither opens nor closes anything itself.
+ */
+export class Pool<Connection> {
+  readonly #idle: Connection[] = [];
+  readonly #idleMax: number;
+  /** Nothing is kept any more: connections still busy close when they are done. */
+  #closed = false;
+
+  constructor(idleMax: number) {
+    this.#idleMax = idleMax;
+  }
+
+  get size(): number {
+    return this.#idle.length;
+  }
+
+  /** The connection that was used last; undefined when none is idle. */
+  take(): Connection | undefined {
+    return this.#idle.pop();
+  }
+
+  /** False: not kept, the caller closes it. */
+  keep(connection: Connection): boolean {
+    if (this.#closed || this.#idle.length >= this.#idleMax) return false;
+    this.#idle.push(connection);
+    return true;
+  }
+
+  /** Takes out one that closed by itself or grew too old. */
+  remove(connection: Connection): void {
+    const index = this.#idle.lastIndexOf(connection);
+    if (index !== -1) this.#idle.splice(index, 1);
+  }
+
+  /** Gives up all idle connections, for the caller to close, and keeps none from here on. */
+  close(): Connection[] {
+    this.#closed = true;
+    return this.#idle.splice(0);
+  }
+}

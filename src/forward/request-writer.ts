@@ -1,0 +1,34 @@
+import type { UpstreamRequest } from "./forwarder.ts";
+
+/**
+ * The request's head as one latin1 string. Every part was found clean before; it is looked at once more here, since a
+ * line break that slipped through would be a second request on a connection others use. Throws then: it is our mistake.
+ */
+export function formatRequestHead(request: UpstreamRequest): string {
+  const { method, path, headers } = request;
+  if (!METHOD.test(method) || NOT_IN_PATH.test(path)) throw new TypeError("unclean request line for the upstream");
+  let head = `${method} ${path} HTTP/1.1\r\n`;
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    if (NOT_IN_NAME.test(name) || name === "" || NOT_IN_VALUE.test(value)) {
+      throw new TypeError("unclean header field for the upstream");
+    }
+    head += `${name}: ${value}\r\n`;
+  }
+  return `${head}\r\n`;
+}
+
+/** What the head announces for `body: "length"`; -1 when it does not. */
+export function announcedLength(headers: readonly string[]): number {
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (name.length === 14 && name.toLowerCase() === "content-length") return Number(headers[i + 1]);
+  }
+  return -1;
+}
+
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
+const NOT_IN_PATH = /[^!-~]/;
+const NOT_IN_NAME = /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/;
+const NOT_IN_VALUE = /[^\t -~\x80-\xff]/;

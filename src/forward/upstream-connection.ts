@@ -1,0 +1,346 @@
+import type { Socket } from "node:net";
+import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
+import { announcedLength } from "./request-writer.ts";
+import { ResponseParser, type ResponseSink } from "./response-parser.ts";
+import type { Ticks } from "./ticks.ts";
+
+/**
+ * One socket to an upstream and, one after the other, the exchanges on it. Its listeners are installed once for all
+ * of them; an exchange adds one small object (its `Call`) and no timer, closure or promise.
+ */
+export class UpstreamConnection implements ResponseSink {
+  readonly #socket: Socket;
+  readonly #ticks: Ticks;
+  readonly #owner: ConnectionOwner;
+  readonly #parser: ResponseParser;
+  /** The exchange that runs; null: idle, or over. */
+  #call: Call | null = null;
+  #connected = false;
+  #closed = false;
+  /** An earlier exchange was completed on it. */
+  #reused = false;
+  #corked = false;
+  #phase: Phase = "connect";
+  /** The tick at which the phase has lasted too long; 0: never. */
+  #deadline = 0;
+  /** The tick from which it is too old to be kept, so that changes of the upstream's address are followed. */
+  readonly #retireAt: number;
+  readonly #listeners: Readonly<Record<string, Listener>>;
+
+  constructor(socket: Socket, connectEvent: "connect" | "secureConnect", owner: ConnectionOwner) {
+    this.#socket = socket;
+    this.#owner = owner;
+    this.#ticks = owner.ticks;
+    this.#retireAt = owner.ticks.after(owner.ageMsMax);
+    this.#parser = new ResponseParser(this);
+    this.#listeners = {
+      data: (chunk: Buffer) => this.#receive(chunk),
+      end: () => this.#ended(),
+      drain: () => this.#drained(),
+      [connectEvent]: () => this.#becomeConnected(),
+      // After the end of an exchange nobody is left to tell; the socket is out of every list by then.
+      error: (error: NodeJS.ErrnoException) => this.#fail(this.#lossReason(), error.code ?? error.message),
+      close: () => this.#fail(this.#lossReason(), "connection closed"),
+    };
+    for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
+  }
+
+  /** Sends a request that begins with `head`. The connection is new, or idle and reusable. */
+  start(request: UpstreamRequest, head: string, handler: UpstreamHandler): UpstreamCall {
+    const call = new Call(this, request, handler);
+    this.#call = call;
+    this.#parser.begin(request.method === "HEAD", request.upgrade);
+    if (call.requestDone) {
+      this.#socket.write(head, "latin1");
+    } else {
+      // The body's first bytes are mostly at hand within the same turn of the event loop: one packet for both.
+      this.#corked = true;
+      this.#socket.cork();
+      this.#socket.write(head, "latin1");
+      setImmediate(uncork, this);
+    }
+    if (this.#connected) this.#awaitAnswer(call);
+    else this.#enter("connect", request.connectMs);
+    return call;
+  }
+
+  /** Called with every tick. */
+  tick(): void {
+    if (this.#deadline === 0 || this.#deadline > this.#ticks.now) return;
+    const request = this.#call?.request;
+    if (request === undefined) this.destroy();
+    else if (this.#phase === "connect") this.#fail("connect_timeout", `not connected within ${request.connectMs} ms`);
+    else if (this.#phase === "response") this.#fail("response_timeout", `no answer within ${request.responseMs} ms`);
+    else this.#fail("idle_timeout", `silent for ${request.idleMs} ms`);
+  }
+
+  /** Ends what runs with an error, if anything does. */
+  shutDown(): void {
+    this.#fail("reset", "the gateway closes its connections");
+  }
+
+  /** Closes the socket; whoever waits for an answer hears nothing. */
+  destroy(): void {
+    this.#closed = true;
+    this.#call = null;
+    this.#parser.stop();
+    this.#owner.gone(this);
+    this.#socket.destroy();
+  }
+
+  // What an exchange asks for. `call` is the running one: an ended exchange has no connection any more.
+
+  write(call: Call, chunk: Buffer): boolean {
+    const chunked = call.request.body === "chunked";
+    if (!chunked) {
+      if (chunk.length > call.bodyLeft) {
+        this.#socket.destroy(new Error("request body longer than its Content-Length"));
+        return true;
+      }
+      call.bodyLeft -= chunk.length;
+    }
+    let takesMore: boolean;
+    if (chunked) {
+      if (!this.#corked) this.#socket.cork();
+      this.#socket.write(`${chunk.length.toString(16)}\r\n`, "latin1");
+      this.#socket.write(chunk);
+      takesMore = this.#socket.write("\r\n", "latin1");
+      if (!this.#corked) this.#socket.uncork();
+    } else {
+      takesMore = this.#socket.write(chunk);
+    }
+    if (!takesMore) call.needsDrain = true;
+    if (this.#phase === "stream" || !takesMore) this.#streaming(call);
+    return takesMore;
+  }
+
+  endRequest(call: Call): void {
+    if (call.request.body === "chunked") {
+      this.#socket.write("0\r\n\r\n", "latin1");
+    } else if (call.bodyLeft > 0) {
+      this.#socket.destroy(new Error("request body shorter than its Content-Length"));
+      return;
+    }
+    call.requestDone = true;
+    this.uncork();
+    if (this.#connected && !call.bodyBegun) this.#enter("response", call.request.responseMs);
+  }
+
+  uncork(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#socket.uncork();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (this.#phase === "stream" && this.#call !== null) this.#streaming(this.#call);
+    this.#socket.resume();
+  }
+
+  // What the parser finds in the answer.
+
+  onInterim(status: number, headers: readonly string[]): void {
+    this.#call?.handler.onInterim(status, headers);
+  }
+
+  onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void {
+    this.#call?.handler.onHead(status, reason, headers, bodyless);
+  }
+
+  onBody(chunk: Buffer, last: boolean): void {
+    const call = this.#call;
+    if (call === null) return;
+    if (!call.bodyBegun) {
+      call.bodyBegun = true;
+      this.#streaming(call);
+    }
+    call.handler.onBody(chunk, last);
+  }
+
+  onEnd(trailers: readonly string[]): void {
+    const call = this.#call;
+    if (call === null) return;
+    this.#call = null;
+    call.connection = null;
+    this.#deadline = 0;
+    call.handler.onEnd(trailers);
+    this.#settle(call);
+  }
+
+  onUpgrade(headers: readonly string[], rest: Buffer): void {
+    const call = this.#call;
+    if (call === null) return;
+    this.#call = null;
+    call.connection = null;
+    this.#closed = true;
+    this.#owner.gone(this);
+    for (const [event, listener] of Object.entries(this.#listeners)) this.#socket.off(event, listener);
+    this.#socket.pause();
+    call.handler.onUpgrade(headers, this.#socket, rest);
+  }
+
+  onProblem(detail: string): void {
+    this.#fail("invalid_response", detail);
+  }
+
+  // What the socket tells.
+
+  #receive(chunk: Buffer): void {
+    if (this.#call === null) {
+      // Nobody asked: an answer to nothing, which must not become the answer to somebody's next request.
+      if (!this.#closed) this.destroy();
+      return;
+    }
+    if (this.#phase === "stream") this.#streaming(this.#call);
+    this.#parser.feed(chunk);
+  }
+
+  #ended(): void {
+    if (this.#call === null) {
+      if (!this.#closed) this.destroy();
+    } else if (!this.#parser.finish()) {
+      this.#fail("reset", "connection ended before the answer was complete");
+    }
+  }
+
+  #becomeConnected(): void {
+    this.#connected = true;
+    if (this.#call !== null) this.#awaitAnswer(this.#call);
+  }
+
+  #drained(): void {
+    const call = this.#call;
+    if (call === null || !call.needsDrain) return;
+    call.needsDrain = false;
+    if (this.#phase === "stream") {
+      if (call.bodyBegun) this.#streaming(call);
+      else this.#awaitAnswer(call);
+    }
+    call.handler.onDrain();
+  }
+
+  /** While the client still sends, its own time-outs watch over it; the answer is due once the request is complete. */
+  #awaitAnswer(call: Call): void {
+    if (call.requestDone) this.#enter("response", call.request.responseMs);
+    else if (call.needsDrain) this.#streaming(call);
+    else this.#enter("response", 0);
+  }
+
+  #streaming(call: Call): void {
+    this.#enter("stream", call.request.idleMs);
+  }
+
+  #enter(phase: Phase, ms: number): void {
+    this.#phase = phase;
+    this.#deadline = this.#ticks.after(ms);
+  }
+
+  #lossReason(): UpstreamErrorReason {
+    return this.#connected ? "reset" : "refused";
+  }
+
+  #fail(reason: UpstreamErrorReason, detail: string): void {
+    const call = this.#call;
+    const answerBegun = this.#parser.begun;
+    if (!this.#closed) this.destroy();
+    if (call === null) return;
+    call.connection = null;
+    call.handler.onError({
+      reason,
+      detail,
+      nothingSent: !this.#connected,
+      reusedSocket: this.#reused,
+      answerBegun,
+    });
+  }
+
+  /** After an answer: for the next request, or closed when anything about it is doubtful. */
+  #settle(call: Call): void {
+    if (this.#closed) return;
+    const parser = this.#parser;
+    const reusable = parser.keepAlive && !parser.excess && call.requestDone && !call.request.upgrade;
+    const idleMs = idleMsOf(parser.keepAliveMs, this.#owner.idleMsMax);
+    const tooOld = this.#retireAt !== 0 && this.#retireAt <= this.#ticks.now;
+    if (!reusable || idleMs <= 0 || tooOld || !this.#owner.release(this)) {
+      this.destroy();
+      return;
+    }
+    this.#reused = true;
+    this.#enter("idle", idleMs);
+    if (this.#socket.isPaused()) this.#socket.resume();
+  }
+}
+
+/** Whoever opened the connection. */
+export interface ConnectionOwner {
+  readonly ticks: Ticks;
+  /** How long an idle connection is kept, and how old one may become. */
+  readonly idleMsMax: number;
+  readonly ageMsMax: number;
+  /** It is free for another request. False: it is not wanted. */
+  release(connection: UpstreamConnection): boolean;
+  /** It is no more: closed, or handed over with an upgrade. */
+  gone(connection: UpstreamConnection): void;
+}
+
+/** One running exchange. */
+class Call implements UpstreamCall {
+  /** Null once it is over: everything asked for after that is harmless. */
+  connection: UpstreamConnection | null;
+  readonly request: UpstreamRequest;
+  readonly handler: UpstreamHandler;
+  requestDone: boolean;
+  needsDrain = false;
+  bodyBegun = false;
+  /** Of a body with a length: bytes still to be written. */
+  bodyLeft = 0;
+
+  constructor(connection: UpstreamConnection, request: UpstreamRequest, handler: UpstreamHandler) {
+    this.connection = connection;
+    this.request = request;
+    this.handler = handler;
+    this.requestDone = request.body === "none";
+    if (request.body === "length") this.bodyLeft = announcedLength(request.headers);
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.connection === null || this.requestDone || chunk.length === 0) return true;
+    return this.connection.write(this, chunk);
+  }
+
+  end(): void {
+    if (!this.requestDone) this.connection?.endRequest(this);
+  }
+
+  pause(): void {
+    this.connection?.pause();
+  }
+
+  resume(): void {
+    this.connection?.resume();
+  }
+
+  abort(): void {
+    this.connection?.destroy();
+    this.connection = null;
+  }
+}
+
+/** What is being waited for: to be connected, the answer, its next bytes (or room for the request's), another request. */
+type Phase = "connect" | "response" | "stream" | "idle";
+
+/** An upstream that says how long it waits is believed, less a second for what is on its way; 0: not worth keeping. */
+function idleMsOf(saidMs: number, idleMsMax: number): number {
+  return saidMs === -1 ? idleMsMax : Math.min(idleMsMax, saidMs - 1000);
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: what EventEmitter itself takes; each is typed where it is written.
+type Listener = (...args: any[]) => void;
+
+function uncork(connection: UpstreamConnection): void {
+  connection.uncork();
+}
