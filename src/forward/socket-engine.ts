@@ -1,6 +1,7 @@
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
 import { type ConnectionOptions, checkServerIdentity, connect as connectTls, createSecureContext } from "node:tls";
 import type {
+  EngineOptions,
   UpstreamCall,
   UpstreamEngine,
   UpstreamError,
@@ -18,32 +19,26 @@ import { type ConnectionOwner, UpstreamConnection } from "./upstream-connection.
  * HTTP/1.1 to upstreams straight on sockets: half the cost of `http.request`, and stricter about what counts as an
  * answer (docs/upstream-engines.md has the differences). Public interfaces of node:net and node:tls only.
  */
-export function createSocketEngine(options: Partial<SocketEngineOptions> = {}): UpstreamEngine {
+export function createSocketEngine(options: EngineOptions = {}): UpstreamEngine {
   return new SocketEngine({ ...DEFAULTS, ...options });
 }
 
-export interface SocketEngineOptions {
-  /** Milliseconds an idle connection is kept. Below the five seconds after which many servers close theirs unannounced. */
-  readonly idleMsMax: number;
-  /** Milliseconds after which a connection is not used again, so that a changed DNS answer is followed. */
-  readonly ageMsMax: number;
-  /** Idle connections kept for one origin. */
-  readonly idleMax: number;
-  /** Milliseconds: how finely time-outs are told apart. */
-  readonly tickMs: number;
-}
-
-const DEFAULTS: SocketEngineOptions = { idleMsMax: 4_000, ageMsMax: 60_000, idleMax: 1_024, tickMs: 50 };
+/** Four seconds: below the five after which many servers close an idle connection unannounced. */
+const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000 };
+/** Idle connections kept for one origin. */
+const IDLE_MAX = 1_024;
+/** How finely time-outs are told apart. */
+const TICK_MS = 50;
 
 class SocketEngine implements UpstreamEngine {
-  readonly #options: SocketEngineOptions;
+  readonly #options: Required<EngineOptions>;
   readonly #ticks: Ticks;
   readonly #origins = new Map<UpstreamOrigin, OriginConnections>();
   readonly #connections = new Set<UpstreamConnection>();
 
-  constructor(options: SocketEngineOptions) {
+  constructor(options: Required<EngineOptions>) {
     this.#options = options;
-    this.#ticks = new Ticks(options.tickMs, () => this.#sweep());
+    this.#ticks = new Ticks(TICK_MS, () => this.#sweep());
   }
 
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
@@ -105,13 +100,13 @@ class OriginConnections implements ConnectionOwner {
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
 
-  constructor(origin: UpstreamOrigin, options: SocketEngineOptions, ticks: Ticks, all: Set<UpstreamConnection>) {
+  constructor(origin: UpstreamOrigin, options: Required<EngineOptions>, ticks: Ticks, all: Set<UpstreamConnection>) {
     this.#origin = origin;
     this.#all = all;
     this.ticks = ticks;
-    this.idleMsMax = options.idleMsMax;
-    this.ageMsMax = options.ageMsMax;
-    this.pool = new Pool(options.idleMax);
+    this.idleMsMax = options.idleSocketMs;
+    this.ageMsMax = options.maxSocketAgeMs;
+    this.pool = new Pool(IDLE_MAX);
   }
 
   open(): UpstreamConnection {

@@ -31,7 +31,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#socket = socket;
     this.#owner = owner;
     this.#ticks = owner.ticks;
-    this.#retireAt = owner.ticks.after(owner.ageMsMax);
+    this.#retireAt = owner.ageMsMax === 0 ? 0 : owner.ticks.after(owner.ageMsMax);
     this.#parser = new ResponseParser(this);
     this.#listeners = {
       data: (chunk: Buffer) => this.#receive(chunk),
@@ -59,8 +59,12 @@ export class UpstreamConnection implements ResponseSink {
       this.#socket.write(head, "latin1");
       setImmediate(uncork, this);
     }
-    if (this.#connected) this.#awaitAnswer(call);
-    else this.#enter("connect", request.connectMs);
+    if (!this.#connected) {
+      this.#enter("connect", request.connectMs);
+    } else {
+      this.#awaitAnswer(call);
+      if (!call.requestDone) process.nextTick(askForBody, call);
+    }
     return call;
   }
 
@@ -132,13 +136,15 @@ export class UpstreamConnection implements ResponseSink {
     this.#socket.uncork();
   }
 
+  /** The upstream can not be silent while nobody listens: there is no time-out until the answer is read again. */
   pause(): void {
     this.#socket.pause();
+    if (this.#phase === "stream") this.#deadline = 0;
   }
 
-  resume(): void {
-    if (this.#phase === "stream" && this.#call !== null) this.#streaming(this.#call);
+  resume(call: Call): void {
     this.#socket.resume();
+    if (this.#phase === "stream") this.#streaming(call);
   }
 
   // What the parser finds in the answer.
@@ -178,7 +184,10 @@ export class UpstreamConnection implements ResponseSink {
     call.connection = null;
     this.#closed = true;
     this.#owner.gone(this);
-    for (const [event, listener] of Object.entries(this.#listeners)) this.#socket.off(event, listener);
+    for (const [event, listener] of Object.entries(this.#listeners)) {
+      // The listener for errors stays: `close` tells the new owner, and an error nobody listens for ends the process.
+      if (event !== "error") this.#socket.off(event, listener);
+    }
     this.#socket.pause();
     call.handler.onUpgrade(headers, this.#socket, rest);
   }
@@ -209,7 +218,10 @@ export class UpstreamConnection implements ResponseSink {
 
   #becomeConnected(): void {
     this.#connected = true;
-    if (this.#call !== null) this.#awaitAnswer(this.#call);
+    const call = this.#call;
+    if (call === null) return;
+    this.#awaitAnswer(call);
+    if (!call.requestDone) askForBody(call);
   }
 
   #drained(): void {
@@ -264,7 +276,7 @@ export class UpstreamConnection implements ResponseSink {
     const parser = this.#parser;
     const reusable = parser.keepAlive && !parser.excess && call.requestDone && !call.request.upgrade;
     const idleMs = idleMsOf(parser.keepAliveMs, this.#owner.idleMsMax);
-    const tooOld = this.#retireAt !== 0 && this.#retireAt <= this.#ticks.now;
+    const tooOld = this.#retireAt <= this.#ticks.now;
     if (!reusable || idleMs <= 0 || tooOld || !this.#owner.release(this)) {
       this.destroy();
       return;
@@ -321,7 +333,7 @@ class Call implements UpstreamCall {
   }
 
   resume(): void {
-    this.connection?.resume();
+    this.connection?.resume(this);
   }
 
   abort(): void {
@@ -340,6 +352,13 @@ function idleMsOf(saidMs: number, idleMsMax: number): number {
 
 // biome-ignore lint/suspicious/noExplicitAny: what EventEmitter itself takes; each is typed where it is written.
 type Listener = (...args: any[]) => void;
+
+/** The head is with the upstream: now the client's body is read. */
+function askForBody(call: Call): void {
+  if (call.connection === null || call.requestDone) return;
+  call.needsDrain = false;
+  call.handler.onDrain();
+}
 
 function uncork(connection: UpstreamConnection): void {
   connection.uncork();

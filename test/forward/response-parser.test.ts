@@ -216,7 +216,7 @@ describe("refuses", () => {
     ["257 header lines", fields(MANY), "too many header lines"],
     ["a header block over 64 KiB", `${OK}A: ${"x".repeat(65_536)}\r\n\r\n`, "header block too large"],
     ["an endless line", `${OK}A: ${"x".repeat(65_536)}`, "header block too large"],
-    ["a chunk size 0x1", chunked("0x1\r\na\r\n"), "malformed chunk size"],
+    ["a chunk size 0x1", chunked("0x1\r\na\r\n"), "malformed chunk extension"],
     ["a chunk size +1", chunked("+1\r\na\r\n"), "malformed chunk size"],
     ["a chunk size with a space", chunked("1 \r\na\r\n"), "malformed chunk extension"],
     ["a space before the size", chunked(" 1\r\na\r\n"), "malformed chunk size"],

@@ -1,0 +1,4 @@
+import { createSocketEngine } from "../../src/forward/socket-engine.ts";
+import { describeEngine } from "./engine-suite.ts";
+
+describeEngine("the socket engine", createSocketEngine);
