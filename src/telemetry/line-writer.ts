@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
+import { Socket } from "node:net";
 
 /**
  * Takes log lines and writes them in batches, so that a line costs a string and a batch costs a system call. A sink
@@ -24,6 +25,11 @@ export interface LineWriterOptions {
   readonly delayMs?: number;
   /** Characters that may wait; more are given up. */
   readonly maxWaiting?: number;
+  /**
+   * Most bytes of one write, cut behind a line. For a pipe that several processes write to: what is over 4096 bytes
+   * (PIPE_BUF, pipe(7)) can end up in the middle of another's line.
+   */
+  readonly maxWriteBytes?: number;
 }
 
 /** Where bytes go. `EAGAIN` means: not now. */
@@ -39,32 +45,36 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
 }
 
 /**
- * The process's standard output (1) or error (2). A pipe is opened anew without blocking: a blocking write to a full
- * pipe would keep a thread of Node's pool for good, and `process.exit()` waits for that thread.
+ * The process's standard output (1) or error (2), made not to block: a blocking write to a full pipe would keep a
+ * thread of Node's pool for good, and `process.exit()` waits for that thread.
  */
 export function openStandardStream(descriptor: 1 | 2): LineSink {
-  const own = openWithoutBlocking(descriptor);
-  const to = own ?? descriptor;
+  const to = openWithoutBlocking(descriptor);
   return {
     write: (bytes, done) => write(to, bytes, 0, bytes.length, null, done),
     writeSync: (bytes) => writeSync(to, bytes),
     close: () => {
-      if (own !== null) closeSync(own);
+      if (to !== descriptor) closeSync(to);
     },
   };
 }
 
-/** Only for pipes and terminals: a file opened anew would have a position of its own. */
-function openWithoutBlocking(descriptor: number): number | null {
+/** The descriptor to write to. A file never blocks, and opened anew it would have a position of its own: it stays. */
+function openWithoutBlocking(descriptor: 1 | 2): number {
   try {
     const stream = fstatSync(descriptor);
-    if (!stream.isFIFO() && !stream.isCharacterDevice()) return null;
-    return openSync(`/dev/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND);
+    if (stream.isFIFO() || stream.isCharacterDevice()) {
+      return openSync(`/dev/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND);
+    }
+    // A socket can not be opened anew; taking it over makes it non-blocking. Kept, since its end would close it.
+    if (stream.isSocket()) KEPT.push(new Socket({ fd: descriptor, readable: false, writable: true }).unref());
   } catch {
     // No /dev/fd, or a pipe of another user: the descriptor itself does, it merely may block.
-    return null;
   }
+  return descriptor;
 }
+
+const KEPT: Socket[] = [];
 
 class BatchWriter implements LineWriter {
   private readonly sink: LineSink;
@@ -72,6 +82,7 @@ class BatchWriter implements LineWriter {
   private readonly batchLines: number;
   private readonly delayMs: number;
   private readonly maxWaiting: number;
+  private readonly maxWriteBytes: number;
 
   private waiting = "";
   private waitingLines = 0;
@@ -88,6 +99,7 @@ class BatchWriter implements LineWriter {
     this.batchLines = options.batchLines ?? 64;
     this.delayMs = options.delayMs ?? 100;
     this.maxWaiting = options.maxWaiting ?? 4 * 1024 * 1024;
+    this.maxWriteBytes = options.maxWriteBytes ?? Number.POSITIVE_INFINITY;
   }
 
   write(line: string): void {
@@ -143,7 +155,7 @@ class BatchWriter implements LineWriter {
       return;
     }
     this.inSink = true;
-    this.sink.write(this.batch as Buffer, (error, written) => {
+    this.sink.write(this.nextWrite(), (error, written) => {
       this.inSink = false;
       if (error === null) this.taken(written);
       else if (error.code === "EAGAIN") this.pumpLater();
@@ -160,6 +172,13 @@ class BatchWriter implements LineWriter {
     this.waiting = "";
     this.waitingLines = 0;
     return true;
+  }
+
+  private nextWrite(): Buffer {
+    const batch = this.batch as Buffer;
+    if (batch.length <= this.maxWriteBytes) return batch;
+    const end = batch.lastIndexOf("\n", this.maxWriteBytes - 1);
+    return batch.subarray(0, (end === -1 ? batch.indexOf("\n") : end) + 1);
   }
 
   private taken(written: number): void {
@@ -192,7 +211,7 @@ class BatchWriter implements LineWriter {
   private takeSync(until: number): boolean {
     for (;;) {
       try {
-        this.batch = (this.batch as Buffer).subarray(this.sink.writeSync(this.batch as Buffer));
+        this.batch = (this.batch as Buffer).subarray(this.sink.writeSync(this.nextWrite()));
         if (this.batch.length === 0) return true;
       } catch (error) {
         const mayTakeMore = (error as NodeJS.ErrnoException).code === "EAGAIN" && Date.now() < until;

@@ -8,6 +8,12 @@ export type LogLevel = Level;
 /** Flat values only: objects, headers and requests have no way into the log. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined | Error>>;
 
+/** The log and its level, which a reload may change. */
+export interface Logger {
+  readonly log: Log;
+  setLevel(level: Config["log"]["level"]): void;
+}
+
 /** Logs a change of state. `event` is a stable name such as `config_reloaded`; errors are reduced to name, code and message. */
 export type Log = (level: LogLevel, event: string, fields?: LogFields) => void;
 
@@ -18,11 +24,16 @@ export interface LoggerOptions {
 }
 
 /** The log of everything but requests. Every text goes through `redact`; what is not a flat value is left out. */
-export function createLogger(options: LoggerOptions): Log {
+export function createLogger(options: LoggerOptions): Logger {
   const destination = { write: (line: string) => options.writer.write(line) };
   const logger = pino({ level: options.level, base: null, messageKey: "event" }, destination);
-  return (level, event, fields = {}) => {
-    if (logger.isLevelEnabled(level)) logger[level](flatten(fields, options.redact), event);
+  return {
+    log: (level, event, fields = {}) => {
+      if (logger.isLevelEnabled(level)) logger[level](flatten(fields, options.redact), event);
+    },
+    setLevel: (level) => {
+      logger.level = level;
+    },
   };
 }
 

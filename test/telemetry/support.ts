@@ -1,5 +1,9 @@
+import { mkdtempSync } from "node:fs";
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buildSync } from "esbuild";
 import { Exchange } from "../../src/exchange.ts";
 import type { RequestHead } from "../../src/head.ts";
 import type { Route } from "../../src/routes/route.ts";
@@ -122,6 +126,23 @@ export class ControlledSink implements LineSink {
     this.pending = null;
     return pending;
   }
+}
+
+/** A program in TypeScript, its imports relative to the project's folder, made into a file that node runs. */
+export function bundle(program: string): string {
+  const outfile = join(mkdtempSync(join(tmpdir(), "program-")), "program.mjs");
+  const require = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+  buildSync({
+    stdin: { contents: program, resolveDir: process.cwd(), loader: "ts" },
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20.19",
+    banner: { js: require },
+    logLevel: "error",
+  });
+  return outfile;
 }
 
 type Writable<T> = { -readonly [member in keyof T]: T[member] };

@@ -1,0 +1,69 @@
+import cluster from "node:cluster";
+import { isatty } from "node:tty";
+import type { Config } from "../config/schema.ts";
+import type { Exchange } from "../exchange.ts";
+import { createLineWriter, type LineSink, type LineWriter, openStandardStream } from "./line-writer.ts";
+import { createLogger, type Log } from "./logger.ts";
+import { createMetrics, type MetricSubjects, type Metrics, type MetricsOptions } from "./metrics.ts";
+import { prettyWriter } from "./pretty.ts";
+import { createRecorder, type RecordExchange } from "./record.ts";
+import { createRedact, type Redact } from "./redact.ts";
+
+/** Everything a running gateway tells operators with: made once per process, outlives reloads. */
+export interface Telemetry {
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly redact: Redact;
+  /** Once per exchange that is over. */
+  readonly record: RecordExchange;
+  /** Takes up a reloaded configuration. */
+  configure(log: Config["log"], subjects: MetricSubjects): void;
+  /** Writes what waits, for the last moments of a process that can not wait. */
+  flushSync(): void;
+  /** Writes what waits, for a second at most. */
+  close(): Promise<void>;
+}
+
+export interface TelemetryOptions {
+  readonly log: Config["log"];
+  readonly keyPrefix: string;
+  readonly metrics: MetricsOptions;
+  /** Standard output unless given. */
+  readonly sink?: LineSink;
+  /** Whether the sink is a terminal, which `format: auto` makes pretty. */
+  readonly isTerminal?: boolean;
+}
+
+export function createTelemetry(options: TelemetryOptions): Telemetry {
+  const metrics = createMetrics(options.metrics);
+  const redact = createRedact(options.keyPrefix);
+  const writer = openWriter(options, metrics);
+  const { log, setLevel } = createLogger({ level: options.log.level, writer, redact });
+  let record = createRecorder({ metrics, writer, log: options.log, redact });
+  return {
+    metrics,
+    log,
+    redact,
+    record: (exchange: Exchange) => record(exchange),
+    configure: (settings, subjects) => {
+      setLevel(settings.level);
+      record = createRecorder({ metrics, writer, log: settings, redact });
+      metrics.configure(subjects);
+    },
+    flushSync: () => writer.flushSync(200),
+    close: () => writer.close(),
+  };
+}
+
+function openWriter(options: TelemetryOptions, metrics: Metrics): LineWriter {
+  const isTerminal = options.isTerminal ?? isatty(1);
+  const writer = createLineWriter({
+    sink: options.sink ?? openStandardStream(1),
+    onDropped: (lines) => metrics.logLinesDropped(lines),
+    // Workers share one output.
+    ...(cluster.isWorker && { maxWriteBytes: 4096 }),
+  });
+  const { format } = options.log;
+  const pretty = format === "pretty" || (format === "auto" && isTerminal);
+  return pretty ? prettyWriter(writer, isTerminal && process.env.NO_COLOR === undefined) : writer;
+}

@@ -1,0 +1,65 @@
+import { describe, expect, it } from "vitest";
+import type { LineSink } from "../../src/telemetry/line-writer.ts";
+import { formatMetrics } from "../../src/telemetry/metrics.ts";
+import { createTelemetry, type TelemetryOptions } from "../../src/telemetry/telemetry.ts";
+import { exchangeOf, sample } from "./support.ts";
+
+function setUp(log: Partial<TelemetryOptions["log"]> = {}, isTerminal = false) {
+  let text = "";
+  const sink: LineSink = {
+    write: (bytes, done) => {
+      text += bytes.toString();
+      done(null, bytes.length);
+    },
+    writeSync: (bytes) => {
+      text += bytes.toString();
+      return bytes.length;
+    },
+    close: () => {},
+  };
+  const telemetry = createTelemetry({
+    log: { level: "info", format: "auto", sampleSuccess: 1, ...log },
+    keyPrefix: "unkey_",
+    metrics: { routes: [], upstreams: [], tiers: ["file"], redis: false, version: "1" },
+    sink,
+    isTerminal,
+  });
+  return { telemetry, text: () => text };
+}
+
+describe("createTelemetry", () => {
+  it("writes requests and events to one sink, as JSON where it is no terminal", async () => {
+    const { telemetry, text } = setUp();
+    telemetry.record(exchangeOf());
+    telemetry.log("info", "config_reloaded", { generation: 2 });
+    await telemetry.close();
+    const lines = text().trimEnd().split("\n");
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ status: 200 }, { event: "config_reloaded" }]);
+  });
+
+  it("writes for people on a terminal", async () => {
+    const { telemetry, text } = setUp({}, true);
+    telemetry.record(exchangeOf());
+    await telemetry.close();
+    expect(text()).toContain("200 GET /v2/apis/api_1 12ms");
+  });
+
+  it("takes up the log settings and routes of a reload", async () => {
+    const { telemetry, text } = setUp({ format: "json" });
+    const subjects = { routes: [{ name: "new", methods: ["GET"] }], upstreams: [] };
+    telemetry.configure({ level: "error", format: "json", sampleSuccess: 1 }, subjects);
+    telemetry.record(exchangeOf());
+    telemetry.log("info", "x");
+    await telemetry.close();
+    expect(text()).toBe("");
+    const scrape = formatMetrics(telemetry.metrics.snapshot());
+    expect(sample(scrape, 'sentinel_requests_total{route="new",method="GET",status="200"}')).toBe(0);
+  });
+
+  it("writes what waits when there is no time", () => {
+    const { telemetry, text } = setUp({ format: "json" });
+    telemetry.log("fatal", "crashed");
+    telemetry.flushSync();
+    expect(text()).toContain('"event":"crashed"');
+  });
+});
