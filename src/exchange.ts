@@ -3,6 +3,7 @@ import type { Verdict } from "./decide.ts";
 import type { FaultCode } from "./faults/catalogue.ts";
 import type { RequestHead } from "./head.ts";
 import type { Route } from "./routes/route.ts";
+import type { Snapshot } from "./snapshot.ts";
 
 /**
  * One request/response pair and what is known of it so far. Made when the request arrives, handed through deciding and
@@ -19,6 +20,12 @@ export class Exchange {
   readonly trustedPeer: boolean;
   readonly startedAt: number;
 
+  /** The generation of the configuration it began with; null until it is handed to the gateway. */
+  snapshot: Snapshot | null = null;
+  /** The exchange with the upstream while it runs. */
+  forwarding: Forwarding | null = null;
+  /** For a request to change protocol: what its client sent beyond the head. Null for an ordinary request. */
+  upgradeRest: Buffer | null = null;
   /** Null until the head was read and found clean. */
   head: RequestHead | null = null;
   route: Route | null = null;
@@ -54,6 +61,12 @@ export class Exchange {
     this.trustedPeer = peer.trusted;
     this.startedAt = startedAt;
   }
+}
+
+/** A running exchange with an upstream, as seen from the client's side. */
+export interface Forwarding {
+  /** Ends it at once; its outcome is not told. Harmless after its end. */
+  abort(): void;
 }
 
 /** Who is at the other end of the connection, as `trustedProxies` sees it. */

@@ -1,0 +1,193 @@
+import { STATUS_CODES } from "node:http";
+import { decide, type ReadBody, type Verdict } from "./decide.ts";
+import type { Exchange } from "./exchange.ts";
+import { formatEnvelope } from "./faults/envelope.ts";
+import { type Fault, fault, isFault } from "./faults/fault.ts";
+import type { Forwarder, ForwardOutcome } from "./forward/forwarder.ts";
+import { type RequestHead, readHead } from "./head.ts";
+import { readBody } from "./inbound/body.ts";
+import type { RequestHandler } from "./inbound/listener.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+export interface GatewayOptions {
+  /** The current generation of the configuration; read once per request. */
+  readonly snapshot: () => Snapshot;
+  readonly forwarder: Forwarder;
+  readonly recorder: Recorder;
+  /** True while new work has to be turned away: 503 before any of it is done. */
+  readonly overloaded: () => boolean;
+  readonly draining: () => boolean;
+}
+
+/** Told of each exchange when it begins and when it is over. */
+export interface Recorder {
+  begin(): void;
+  record(exchange: Exchange): void;
+  /** A connection was turned away; with an error when accepting failed. */
+  dropped(error: Error | null): void;
+}
+
+/**
+ * THE REQUEST: identify, decide, forward or refuse, record. The one place that answers with a fault.
+ */
+export class Gateway implements RequestHandler {
+  readonly #options: GatewayOptions;
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+  }
+
+  handle(exchange: Exchange): void {
+    try {
+      const snapshot = this.#begin(exchange);
+      if (this.#options.overloaded()) return this.#refuse(exchange, overloadFault());
+
+      const head = identify(exchange, snapshot);
+      if (isFault(head)) return this.reject(exchange, head);
+      if (exchange.request.url === "*") return answerServerOptions(exchange);
+
+      const verdict = decide(head, snapshot, this.#bodyReader(exchange));
+      if (verdict instanceof Promise) this.#whenDecided(exchange, verdict);
+      else this.#act(exchange, verdict);
+    } catch (error) {
+      this.#break(exchange, error);
+    }
+  }
+
+  /** A WebSocket goes through the same decision; any other wish to change protocol is an ordinary request. */
+  handleUpgrade(exchange: Exchange, rest: Buffer): boolean {
+    const snapshot = this.#options.snapshot();
+    const head = identify(exchange, snapshot);
+    if (!isFault(head) && !(head.upgradeWebSocket && this.#allowsWebSocket(head, snapshot))) return false;
+    exchange.upgradeRest = rest;
+    this.handle(exchange);
+    return true;
+  }
+
+  reject(exchange: Exchange, reason: Fault): void {
+    if (exchange.snapshot === null) this.#begin(exchange);
+    // What is not clean is not read on: the next bytes may be anything.
+    exchange.response.shouldKeepAlive = false;
+    this.#refuse(exchange, reason);
+  }
+
+  breakOff(exchange: Exchange, reason: Fault): void {
+    exchange.forwarding?.abort();
+    exchange.response.shouldKeepAlive = false;
+    this.#refuse(exchange, reason);
+  }
+
+  ended(exchange: Exchange): void {
+    exchange.endedAt = performance.now();
+    exchange.forwarding?.abort();
+    if (exchange.status === 0) exchange.status = CLIENT_CLOSED_REQUEST;
+    this.#options.recorder.record(exchange);
+  }
+
+  dropped(error: Error | null): void {
+    this.#options.recorder.dropped(error);
+  }
+
+  draining(): boolean {
+    return this.#options.draining();
+  }
+
+  #begin(exchange: Exchange): Snapshot {
+    exchange.snapshot = this.#options.snapshot();
+    this.#options.recorder.begin();
+    return exchange.snapshot;
+  }
+
+  #allowsWebSocket(head: RequestHead, { table }: Snapshot): boolean {
+    const search = table.find(head.method, head.host, head.target.path, () => null);
+    return search.kind === "found" && search.route.websocket;
+  }
+
+  #bodyReader(exchange: Exchange): ReadBody {
+    return (maxBytes) => readBody(exchange, maxBytes);
+  }
+
+  #whenDecided(exchange: Exchange, verdict: Promise<Verdict>): void {
+    verdict.then((decided) => this.#act(exchange, decided)).catch((error: unknown) => this.#break(exchange, error));
+  }
+
+  #act(exchange: Exchange, verdict: Verdict): void {
+    exchange.route = verdict.route;
+    exchange.verdict = verdict.label;
+    exchange.keyId = verdict.record?.id ?? null;
+    // The client left, or its body broke off, while the key was looked up.
+    if (exchange.response.headersSent || exchange.response.destroyed) return;
+
+    if (verdict.kind === "refuse") return this.#refuse(exchange, verdict.fault);
+    const { forwarder } = this.#options;
+    const { snapshot, upgradeRest } = exchange;
+    if (snapshot === null) return;
+    const { upstreams } = snapshot;
+    if (upgradeRest === null) forwarder.forward(exchange, verdict, upstreams, this.#forwarded);
+    else forwarder.upgrade(exchange, verdict, upstreams, exchange.request.socket, upgradeRest, this.#forwarded);
+  }
+
+  /** How forwarding ended; the answer went out as it came unless nothing of it had begun. */
+  readonly #forwarded = (exchange: Exchange, outcome: ForwardOutcome): void => {
+    if (outcome.kind === "fault") {
+      this.#refuse(exchange, outcome.fault);
+    } else if (outcome.kind === "truncated") {
+      exchange.fault = outcome.fault.code;
+      exchange.cause = outcome.fault.cause;
+    }
+  };
+
+  #refuse(exchange: Exchange, reason: Fault): void {
+    const { response, snapshot } = exchange;
+    if (response.destroyed || snapshot === null) return;
+    exchange.fault = reason.code;
+    exchange.cause = reason.cause;
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const envelope = formatEnvelope(reason, exchange.requestId, snapshot.errors);
+    exchange.status = envelope.status;
+    exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : Buffer.byteLength(envelope.body);
+    // The body of a refused request is not read to its end, and what follows it is not a request.
+    if (hasBody(exchange)) response.shouldKeepAlive = false;
+    response.writeHead(envelope.status, STATUS_CODES[envelope.status] ?? "Error", envelope.headers);
+    response.end(envelope.body);
+  }
+
+  /** A defect of ours: it is told as one, and goes to the log. */
+  #break(exchange: Exchange, error: unknown): void {
+    this.#refuse(exchange, fault("unkey:application:unexpected_error", { cause: error }));
+  }
+}
+
+/** The status in the record of a request whose client left before it was answered. */
+const CLIENT_CLOSED_REQUEST = 499;
+
+function identify(exchange: Exchange, snapshot: Snapshot): RequestHead | Fault {
+  const { request } = exchange;
+  const { method = "", url = "" } = request;
+  const target = url === "*" && method === "OPTIONS" ? "/" : url;
+  const head = readHead(method, target, request.httpVersion, request.rawHeaders, snapshot.head);
+  if (isFault(head)) return head;
+  exchange.head = head;
+  if (head.closeAfter) exchange.response.shouldKeepAlive = false;
+  return head;
+}
+
+function hasBody({ head, request }: Exchange): boolean {
+  if (head === null) return true;
+  return !request.complete && (head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0));
+}
+
+/** `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7): it is answered here and reaches no upstream. */
+function answerServerOptions(exchange: Exchange): void {
+  exchange.status = 204;
+  if (hasBody(exchange)) exchange.response.shouldKeepAlive = false;
+  exchange.response.writeHead(204, ["X-Request-Id", exchange.requestId, "Cache-Control", "no-store"]);
+  exchange.response.end();
+}
+
+function overloadFault(): Fault {
+  return fault("unkey:application:service_unavailable", { retryAfterSeconds: 1, cause: "overloaded" });
+}

@@ -1,0 +1,75 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { BlockList, Socket } from "node:net";
+import type { Exchange, Peer } from "../exchange.ts";
+import type { Fault } from "../faults/fault.ts";
+
+/** How long the rest of a refused request may go on arriving before the connection is cut. */
+const LINGER_MS = 1000;
+
+/**
+ * One client connection. Its requests are handled one at a time, in order, however many were sent at once: so answers
+ * come in order, an error behind them too, and one connection can not take the gateway for itself.
+ */
+export class Connection {
+  readonly socket: Socket;
+  /** The exchange under way; null between requests. */
+  active: Exchange | null = null;
+  /** Requests that arrived while another was under way, oldest first. */
+  readonly waiting: WaitingRequest[] = [];
+  /** What the parser gave up on, to be answered behind the requests before it. Nothing is read after it. */
+  failure: Fault | null = null;
+  /** A request for another protocol that arrived behind an unfinished one. */
+  upgrade: { readonly request: IncomingMessage; readonly rest: Buffer } | null = null;
+  /** Who is at the other end, as far as the socket tells; made at the first request. */
+  peer: SocketPeer | null = null;
+  /** The last answer was sent or is being sent: whatever else arrives is nobody's request. */
+  closing = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.destroySoon = () => this.#closeGently();
+  }
+
+  get idle(): boolean {
+    return this.active === null && this.waiting.length === 0;
+  }
+
+  /**
+   * Ends the connection so that the last answer is received: closing a socket that still has unread bytes resets it,
+   * and the client might never see the 401 it is owed (RFC 9112 section 9.6). What still arrives is thrown away.
+   */
+  #closeGently(): void {
+    const { socket } = this;
+    this.closing = true;
+    if (socket.destroyed) return;
+    socket.end();
+    socket.resume();
+    const cut = setTimeout(() => socket.destroy(), LINGER_MS);
+    cut.unref();
+    socket.once("close", () => clearTimeout(cut));
+    socket.once("end", () => socket.destroy());
+  }
+}
+
+/** The peer of a socket, and the list by which it was judged: a reload judges anew. */
+export interface SocketPeer extends Peer {
+  readonly judgedBy: BlockList;
+}
+
+interface WaitingRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+const CONNECTION = Symbol("connection");
+
+interface ConnectedSocket extends Socket {
+  [CONNECTION]?: Connection;
+}
+
+/** The connection that a client's socket stands for; made at the first call. */
+export function connectionOf(socket: Socket): Connection {
+  const connected = socket as ConnectedSocket;
+  connected[CONNECTION] ??= new Connection(socket);
+  return connected[CONNECTION];
+}

@@ -1,0 +1,364 @@
+import { createServer as createPlainServer, IncomingMessage, type Server, ServerResponse } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { AddressInfo, BlockList, ListenOptions, Socket } from "node:net";
+import { Exchange, type Peer } from "../exchange.ts";
+import { type Fault, fault } from "../faults/fault.ts";
+import { type Connection, connectionOf } from "./connection.ts";
+import { findPeer } from "./peer.ts";
+import { newRequestId } from "./request-id.ts";
+
+/** Limits on clients, in milliseconds, bytes and numbers: `limits:` of the configuration. */
+export interface ListenerLimits {
+  readonly headerTimeout: number;
+  readonly requestTimeout: number;
+  readonly idleTimeout: number;
+  readonly headerBytes: number;
+  readonly targetBytes: number;
+  readonly maxConnections: number;
+  readonly maxPipelined: number;
+}
+
+export interface ListenerOptions {
+  readonly limits: ListenerLimits;
+  readonly tls: TlsMaterial | null;
+  /** Read at each connection, so that a reload counts from the next one. */
+  readonly trustedProxies: () => BlockList;
+  readonly handler: RequestHandler;
+}
+
+/** PEM texts. */
+export interface TlsMaterial {
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+}
+
+/** What the listener hands requests to: the gateway. */
+export interface RequestHandler {
+  /** One request; it is over when its response is. */
+  handle(exchange: Exchange): void;
+  /**
+   * A request to change protocol. True: it is a WebSocket that the gateway has taken over, to be answered through
+   * `exchange.response` or tunnelled. False: it is an ordinary request and will come again, without its Upgrade.
+   */
+  handleUpgrade(exchange: Exchange, rest: Buffer): boolean;
+  /** What arrived is no request: answer it with this and record it. The connection ends. */
+  reject(exchange: Exchange, reason: Fault): void;
+  /** The exchange that is under way can not go on: its body is broken, or did not come in time. */
+  breakOff(exchange: Exchange, reason: Fault): void;
+  /** The response is finished or its connection is gone. Called once for each exchange. */
+  ended(exchange: Exchange): void;
+  /** A connection was turned away because there are too many, or because accepting failed (no descriptors left). */
+  dropped(error: Error | null): void;
+  /** True while answers have to say `Connection: close`. */
+  draining(): boolean;
+}
+
+/**
+ * Where clients connect. Node's own HTTP server parses requests; this adds what it leaves open: time-outs for silent
+ * connections, one request at a time for each connection, envelopes for what the parser refuses, and Upgrade requests
+ * that stay ordinary requests unless a route says `websocket`.
+ */
+export class Listener {
+  readonly #server: Server | TlsServer;
+  readonly #options: ListenerOptions;
+  readonly #connections = new Set<Connection>();
+  /** The event by which a server takes up a connection. */
+  readonly #connectionEvent: "connection" | "secureConnection";
+
+  constructor(options: ListenerOptions) {
+    const { limits, tls } = options;
+    const serverOptions = {
+      insecureHTTPParser: false,
+      // The lines and the target are limited apart from the whole, each with an answer of its own (head.ts).
+      maxHeaderSize: limits.headerBytes + limits.targetBytes + 64,
+      headersTimeout: limits.headerTimeout,
+      requestTimeout: limits.requestTimeout,
+      keepAliveTimeout: limits.idleTimeout,
+      connectionsCheckingInterval: Math.max(50, Math.min(1000, limits.headerTimeout / 4)),
+      // A request without Host gets our own envelope.
+      requireHostHeader: false,
+      noDelay: true,
+    };
+    this.#options = options;
+    this.#connectionEvent = tls === null ? "connection" : "secureConnection";
+    this.#server =
+      tls === null
+        ? createPlainServer(serverOptions)
+        : createTlsServer({ ...serverOptions, ...tls, handshakeTimeout: limits.headerTimeout });
+    // On Node 20 the parser hides fields past the limit but obeys them (CVE-2026-58044): no limit, we count.
+    this.#server.maxHeadersCount = 0;
+    this.#server.maxConnections = limits.maxConnections;
+    this.#server.timeout = limits.idleTimeout;
+    this.#listen();
+  }
+
+  /** Starts to accept; resolves with the address. Rejects when it is taken or may not be used. */
+  listen(address: ListenOptions): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(address, () => {
+        this.#server.off("error", reject);
+        resolve(this.#server.address() as AddressInfo);
+      });
+    });
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Renewed certificates count from the next handshake. Throws when they can not be used. */
+  renewTls(material: TlsMaterial): void {
+    (this.#server as TlsServer).setSecureContext(material);
+  }
+
+  /** Stops accepting and ends idle connections; resolves when the last connection is gone. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      for (const connection of this.#connections) {
+        if (connection.idle) connection.socket.destroy();
+      }
+    });
+  }
+
+  /** Cuts every connection. */
+  destroyConnections(): void {
+    for (const connection of this.#connections) connection.socket.destroy();
+  }
+
+  #listen(): void {
+    const server = this.#server;
+    const request = (req: IncomingMessage, res: ServerResponse) => this.#onRequest(req, res);
+    server.on("request", request);
+    // Both kinds of Expect are the gateway's to answer: 100 only once authorised, anything else 417.
+    server.on("checkContinue", request);
+    server.on("checkExpectation", request);
+    server.on("upgrade", (req, socket, rest) => this.#onUpgrade(req, socket as Socket, rest));
+    server.on("connect", (req, socket, rest) => this.#onUpgrade(req, socket as Socket, rest));
+    server.on("clientError", (error: ParseError, socket) => this.#onClientError(error, socket as Socket));
+    server.on(this.#connectionEvent, (socket: Socket) => this.#onConnection(socket));
+    server.on("timeout", (socket: Socket) => this.#onSilence(socket));
+    server.on("drop", () => this.#options.handler.dropped(null));
+    // Accepting fails when descriptors run out; the listener itself goes on.
+    server.on("error", (error) => this.#options.handler.dropped(error));
+    // A failed handshake: there is nobody to answer to.
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
+  }
+
+  #onConnection(socket: Socket): void {
+    const connection = connectionOf(socket);
+    if (this.#connections.has(connection)) return;
+    this.#connections.add(connection);
+    // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
+    socket.on("error", noop);
+    socket.once("close", () => {
+      this.#connections.delete(connection);
+      connection.waiting.length = 0;
+    });
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const connection = connectionOf(request.socket);
+    if (connection.closing || connection.failure !== null) {
+      request.resume();
+      return;
+    }
+    if (connection.active === null) {
+      this.#begin(connection, request, response);
+      return;
+    }
+    connection.waiting.push({ request, response });
+    if (connection.waiting.length >= this.#options.limits.maxPipelined) connection.socket.pause();
+  }
+
+  #begin(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
+    const exchange = this.#track(connection, request, response);
+    if (this.#options.handler.draining()) response.shouldKeepAlive = false;
+    this.#options.handler.handle(exchange);
+  }
+
+  #track(connection: Connection, request: IncomingMessage, response: ServerResponse): Exchange {
+    const peer = this.#peer(request);
+    const exchange = new Exchange(request, response, newRequestId(), peer, performance.now());
+    connection.active = exchange;
+    response.on("error", noop);
+    response.on("close", () => this.#onResponseClose(connection, exchange));
+    return exchange;
+  }
+
+  #peer(request: IncomingMessage): Peer {
+    return findPeer(connectionOf(request.socket), request.rawHeaders, this.#options.trustedProxies());
+  }
+
+  #onResponseClose(connection: Connection, exchange: Exchange): void {
+    if (connection.active !== exchange) return;
+    connection.active = null;
+    this.#options.handler.ended(exchange);
+    this.#next(connection);
+  }
+
+  /** The next thing that waits on this connection: a request, then an Upgrade, then what the parser refused. */
+  #next(connection: Connection): void {
+    const { socket, waiting } = connection;
+    if (socket.destroyed || connection.closing) {
+      waiting.length = 0;
+      return;
+    }
+    const following = waiting.shift();
+    if (following !== undefined) {
+      const { request, response } = following;
+      if (waiting.length < this.#options.limits.maxPipelined / 2 && socket.isPaused()) socket.resume();
+      // The parser gave up within the last request that it handed on: that one is answered with the failure.
+      const broken = waiting.length === 0 && connection.failure !== null && !request.complete;
+      if (broken && connection.failure !== null) this.#refuseBroken(connection, request, response, connection.failure);
+      else this.#begin(connection, request, response);
+    } else if (connection.upgrade !== null) {
+      const { request, rest } = connection.upgrade;
+      connection.upgrade = null;
+      this.#upgrade(connection, request, rest);
+    } else if (connection.failure !== null) {
+      this.#answerFailure(connection, connection.failure);
+    }
+  }
+
+  /**
+   * Node detaches its parser at *every* Upgrade (and CONNECT), whatever the protocol and method, so that the ordinary
+   * ones among them have to be put back in front of it.
+   */
+  #onUpgrade(request: IncomingMessage, socket: Socket, rest: Buffer): void {
+    const connection = connectionOf(socket);
+    if (connection.closing || connection.failure !== null) {
+      socket.destroy();
+      return;
+    }
+    if (connection.idle) {
+      this.#upgrade(connection, request, rest);
+      return;
+    }
+    connection.upgrade = { request, rest };
+    // Node has also taken away what tells the answer under way that the socket drained.
+    socket.on("drain", () => connection.active?.response.emit("drain"));
+  }
+
+  #upgrade(connection: Connection, request: IncomingMessage, rest: Buffer): void {
+    const { socket } = connection;
+    const exchange = this.#detached(connection, request);
+    if (this.#options.handler.handleUpgrade(exchange, rest)) return;
+    connection.active = null;
+    exchange.response.detachSocket(socket);
+    socket.unshift(Buffer.concat([ordinaryHead(request), rest]));
+    this.#server.emit(this.#connectionEvent, socket);
+  }
+
+  /** The parser refused what came, or it did not come in time. */
+  #onClientError(error: ParseError, socket: Socket): void {
+    const connection = connectionOf(socket);
+    if (socket.destroyed || connection.closing || connection.failure !== null) return;
+    if (error.code === "ECONNRESET" || error.code === "EPIPE" || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const active = connection.active;
+    const reason = parseFault(error, this.#options.limits);
+    const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
+    // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
+    if (broken && reason.code === "user:bad_request:request_timeout" && active.response.headersSent) return;
+    connection.failure = reason;
+    if (broken) {
+      // Nothing of the broken message may look whole to the upstream.
+      connection.closing = true;
+      this.#options.handler.breakOff(active, reason);
+    } else if (connection.idle) {
+      this.#answerFailure(connection, reason);
+    }
+  }
+
+  #refuseBroken(connection: Connection, request: IncomingMessage, response: ServerResponse, reason: Fault): void {
+    connection.closing = true;
+    response.shouldKeepAlive = false;
+    this.#options.handler.reject(this.#track(connection, request, response), reason);
+  }
+
+  /** Answers what never became a request. */
+  #answerFailure(connection: Connection, reason: Fault): void {
+    connection.closing = true;
+    const request = new IncomingMessage(connection.socket);
+    const exchange = this.#detached(connection, request);
+    this.#options.handler.reject(exchange, reason);
+  }
+
+  /** An exchange whose request Node's server does not manage: the response is ours to end. */
+  #detached(connection: Connection, request: IncomingMessage): Exchange {
+    const { socket } = connection;
+    const response = new ServerResponse(request);
+    response.assignSocket(socket);
+    response.shouldKeepAlive = false;
+    response.on("error", noop);
+    response.on("finish", () => socket.destroySoon());
+    const exchange = new Exchange(request, response, newRequestId(), this.#peer(request), performance.now());
+    connection.active = exchange;
+    socket.once("close", () => this.#onResponseClose(connection, exchange));
+    return exchange;
+  }
+
+  /** A socket on which nothing moved for `idleTimeout`. Answers under way have time-outs of their own. */
+  #onSilence(socket: Socket): void {
+    if (connectionOf(socket).idle) socket.destroy();
+  }
+}
+
+/** What Node says of bytes that are no request. */
+interface ParseError extends Error {
+  readonly code?: string;
+  readonly rawPacket?: Buffer;
+}
+
+function parseFault(error: ParseError, limits: ListenerLimits): Fault {
+  const { code } = error;
+  // The error holds the raw bytes, key included: only its code goes on.
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return fault("user:bad_request:request_timeout");
+  if (code === "HPE_HEADER_OVERFLOW") return overflow(error, limits);
+  if (code === "HPE_INVALID_VERSION" || code === "HPE_PAUSED_H2_UPGRADE") {
+    return fault("user:bad_request:http_version_not_supported");
+  }
+  if (code === "HPE_INVALID_URL") {
+    const detail = "The request target holds characters that it may not, or does not begin with a slash";
+    return fault("user:bad_request:ambiguous_path", { detail, location: "path", cause: code });
+  }
+  const detail = "The request is not valid HTTP/1.1";
+  return fault("user:bad_request:invalid_request", { detail, cause: code });
+}
+
+/** Too many bytes before the end of the head: whose they are shows in whether the first line came to an end. */
+function overflow({ rawPacket }: ParseError, limits: ListenerLimits): Fault {
+  const inFirstLine = rawPacket !== undefined && /^[A-Z-]+ /.test(rawPacket.toString("latin1", 0, 32));
+  if (inFirstLine && rawPacket.indexOf(10) === -1) {
+    const detail = `The request target is longer than ${limits.targetBytes} bytes`;
+    return fault("user:bad_request:target_too_long", { detail });
+  }
+  const detail = `The request's header fields are larger than ${limits.headerBytes} bytes`;
+  return fault("user:bad_request:headers_too_large", { detail });
+}
+
+/** The head of an Upgrade request as it would be without the wish to change protocol (RFC 9110 section 7.8). */
+function ordinaryHead(request: IncomingMessage): Buffer {
+  const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
+  const { rawHeaders } = request;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    const value = rawHeaders[i + 1] as string;
+    if (/^upgrade$/i.test(name)) continue;
+    if (!/^connection$/i.test(name)) lines.push(`${name}: ${value}`);
+    else
+      lines.push(
+        `${name}: ${value
+          .split(",")
+          .filter((token) => !/^\s*upgrade\s*$/i.test(token))
+          .join(",")}`,
+      );
+  }
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+}
+
+function noop(): void {}

@@ -1,0 +1,52 @@
+import { decide, type Verdict } from "./decide.ts";
+import { fault } from "./faults/fault.ts";
+import type { Tunnel } from "./forward/forwarder.ts";
+
+/** How often open tunnels are judged again, in milliseconds. */
+const INTERVAL_MS = 1000;
+
+export interface TunnelWatchOptions {
+  readonly tunnels: ReadonlySet<Tunnel>;
+  /** How long a tunnel outlives the last time its key could be looked up. */
+  readonly staleIfErrorMs: number;
+  /** A tunnel was closed because its key or its permission is no more. */
+  readonly onRevoked: (tunnel: Tunnel, label: string) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * Judges every open tunnel again, once a second, by the very decision that let it through, and closes the ones that
+ * would be refused now: a WebSocket does not outlive its key. Answers a function that ends the watch.
+ */
+export function watchTunnels(options: TunnelWatchOptions): () => void {
+  const lastAdmitted = new WeakMap<Tunnel, number>();
+  const timer = setInterval(() => {
+    for (const tunnel of options.tunnels) judge(tunnel, lastAdmitted, options);
+  }, INTERVAL_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+function judge(tunnel: Tunnel, lastAdmitted: WeakMap<Tunnel, number>, options: TunnelWatchOptions): void {
+  const { head, snapshot } = tunnel.exchange;
+  if (head === null || snapshot === null) return;
+  const act = (verdict: Verdict): void => {
+    const now = performance.now();
+    if (verdict.kind === "admit") {
+      lastAdmitted.set(tunnel, now);
+      return;
+    }
+    // "Can not tell" is not "no": the tunnel lives as long as a record kept in memory would.
+    const since = lastAdmitted.get(tunnel) ?? tunnel.exchange.startedAt;
+    if (verdict.label === "source_unavailable" && now - since < options.staleIfErrorMs) return;
+    options.onRevoked(tunnel, verdict.label ?? verdict.fault.code);
+    tunnel.close();
+  };
+  try {
+    const verdict = decide(head, snapshot, async () => fault("unkey:application:unexpected_error"));
+    if (verdict instanceof Promise) verdict.then(act).catch(options.onError);
+    else act(verdict);
+  } catch (error) {
+    options.onError(error);
+  }
+}
