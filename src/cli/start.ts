@@ -1,0 +1,18 @@
+import type { Command } from "commander";
+import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+
+/** `sentinel start`: runs the gateway until SIGTERM or SIGINT. */
+export function addStartCommand(program: Command, io: CommandIo, finish: (status: ExitStatus) => void): void {
+  program
+    .command("start")
+    .description("run the gateway until SIGTERM or SIGINT")
+    .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
+    .action(async (options: { readonly config?: string }) => {
+      const { resolveConfigPath } = await import("../config/load.ts");
+      const path = resolveConfigPath(options.config, io.env, io.cwd);
+      if (path === null)
+        throw new CommandFailure(EXIT.usage, "There is no configuration here. Name one with --config.");
+      const { runUntilSignalled } = await import("./run.ts");
+      finish(await runUntilSignalled(path, io));
+    });
+}
