@@ -1,4 +1,4 @@
-import type { Aggregate, MetricDefinition, SeriesFigures } from "./instruments.ts";
+import { type Aggregate, type MetricDefinition, type SeriesFigures, seriesKey } from "./instruments.ts";
 
 /** The figures of one process at one moment: plain numbers, so that it can cross a process boundary as JSON. */
 export type Snapshot = Readonly<Record<string, readonly SeriesFigures[]>>;
@@ -23,38 +23,50 @@ export function formatExposition(definitions: readonly MetricDefinition[], snaps
 export function mergeSnapshots(definitions: readonly MetricDefinition[], snapshots: readonly Snapshot[]): Snapshot {
   const merged: Record<string, SeriesFigures[]> = {};
   for (const { name, aggregate } of definitions) {
-    const series = new Map<string, number[]>();
+    const series = new Map<string, SeriesFigures>();
     for (const snapshot of snapshots) {
-      for (const { labels, figures } of snapshot[name] ?? []) {
-        const before = series.get(labels);
-        series.set(labels, before === undefined ? [...figures] : combine(before, figures, aggregate));
+      for (const one of snapshot[name] ?? []) {
+        const key = seriesKey(one.values);
+        const before = series.get(key);
+        series.set(key, before === undefined ? one : combine(before, one, aggregate));
       }
     }
-    merged[name] = Array.from(series, ([labels, figures]) => ({ labels, figures }));
+    merged[name] = [...series.values()];
   }
   return merged;
 }
 
-function combine(left: readonly number[], right: readonly number[], aggregate: Aggregate): number[] {
+function combine(left: SeriesFigures, right: SeriesFigures, aggregate: Aggregate): SeriesFigures {
   const join = { sum: (a: number, b: number) => a + b, max: Math.max, min: Math.min }[aggregate];
-  return left.map((value, at) => join(value, right[at] ?? 0));
+  return { values: left.values, figures: left.figures.map((value, at) => join(value, right.figures[at] ?? 0)) };
 }
 
-function plain({ name }: MetricDefinition, { labels, figures }: SeriesFigures): string {
-  return `${name}${labels} ${formatNumber(figures[0] ?? 0)}\n`;
+function plain({ name, labels }: MetricDefinition, { values, figures }: SeriesFigures): string {
+  return `${name}${formatLabels(labels, values)} ${formatNumber(figures[0] ?? 0)}\n`;
 }
 
-function buckets({ name, buckets: bounds = [] }: MetricDefinition, { labels, figures }: SeriesFigures): string {
-  const open = labels === "" ? "{" : `${labels.slice(0, -1)},`;
+function buckets(definition: MetricDefinition, { values, figures }: SeriesFigures): string {
+  const { name, labels, buckets: bounds = [] } = definition;
+  const own = formatLabels(labels, values);
+  const withBound = (bound: string) => formatLabels([...labels, "le"], [...values, bound]);
   let text = "";
   let total = 0;
   for (const [at, bound] of bounds.entries()) {
     total += figures[at] ?? 0;
-    text += `${name}_bucket${open}le="${formatNumber(bound)}"} ${total}\n`;
+    text += `${name}_bucket${withBound(formatNumber(bound))} ${total}\n`;
   }
   total += figures[bounds.length] ?? 0;
   const sum = formatNumber(figures[bounds.length + 1] ?? 0);
-  return `${text}${name}_bucket${open}le="+Inf"} ${total}\n${name}_sum${labels} ${sum}\n${name}_count${labels} ${total}\n`;
+  return `${text}${name}_bucket${withBound("+Inf")} ${total}\n${name}_sum${own} ${sum}\n${name}_count${own} ${total}\n`;
+}
+
+function formatLabels(names: readonly string[], values: readonly string[]): string {
+  if (names.length === 0) return "";
+  return `{${names.map((name, at) => `${name}="${escapeLabel(values[at] ?? "")}"`).join(",")}}`;
+}
+
+function escapeLabel(value: string): string {
+  return value.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
 }
 
 function formatNumber(value: number): string {

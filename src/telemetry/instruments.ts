@@ -43,15 +43,15 @@ export class Histogram {
 
 /** Figures of one series: one number, or for a histogram its counts per bucket followed by the sum. */
 export interface SeriesFigures {
-  /** As the text format writes them, braces included; empty without labels. */
-  readonly labels: string;
+  /** Label values, in the order of the definition's labels. */
+  readonly values: readonly string[];
   readonly figures: readonly number[];
 }
 
 /** Every series of a metric, by its label values. */
 export class Family<T extends Cell | Histogram> {
   readonly definition: MetricDefinition;
-  private readonly series = new Map<string, T>();
+  private readonly series = new Map<string, { readonly values: readonly string[]; readonly instrument: T }>();
   private readonly make: () => T;
 
   constructor(definition: MetricDefinition, make: () => T) {
@@ -61,27 +61,33 @@ export class Family<T extends Cell | Histogram> {
 
   /** The series with these label values, made at zero when it is new. Keep it where it is written often. */
   of(...values: readonly string[]): T {
-    const labels = formatLabels(this.definition.labels, values);
-    const known = this.series.get(labels);
-    if (known !== undefined) return known;
-    const made = this.make();
-    this.series.set(labels, made);
-    return made;
+    const known = this.find(...values);
+    if (known !== null) return known;
+    const { name, labels } = this.definition;
+    if (values.length !== labels.length) throw new TypeError(`${name} has the labels ${labels.join(", ")}`);
+    const instrument = this.make();
+    this.series.set(seriesKey(values), { values, instrument });
+    return instrument;
   }
 
   /** The series with these label values, if it is there. */
   find(...values: readonly string[]): T | null {
-    return this.series.get(formatLabels(this.definition.labels, values)) ?? null;
+    return this.series.get(seriesKey(values))?.instrument ?? null;
   }
 
   /** Forgets every other series; for gauges whose subjects can go away. */
   retain(kept: ReadonlySet<T>): void {
-    for (const [labels, instrument] of this.series) if (!kept.has(instrument)) this.series.delete(labels);
+    for (const [key, { instrument }] of this.series) if (!kept.has(instrument)) this.series.delete(key);
   }
 
   collect(): SeriesFigures[] {
-    return Array.from(this.series, ([labels, instrument]) => ({ labels, figures: figuresOf(instrument) }));
+    return Array.from(this.series.values(), ({ values, instrument }) => ({ values, figures: figuresOf(instrument) }));
   }
+}
+
+/** Tells series of one metric apart. */
+export function seriesKey(values: readonly string[]): string {
+  return values.join("\0");
 }
 
 export function cellFamily(definition: MetricDefinition): Family<Cell> {
@@ -95,14 +101,4 @@ export function histogramFamily(definition: MetricDefinition): Family<Histogram>
 
 function figuresOf(instrument: Cell | Histogram): number[] {
   return instrument instanceof Histogram ? [...instrument.counts, instrument.sum] : [instrument.value];
-}
-
-function formatLabels(names: readonly string[], values: readonly string[]): string {
-  if (names.length !== values.length) throw new TypeError(`expected the labels ${names.join(", ")}`);
-  if (names.length === 0) return "";
-  return `{${names.map((name, at) => `${name}="${escapeLabel(values[at] as string)}"`).join(",")}}`;
-}
-
-function escapeLabel(value: string): string {
-  return value.replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll('"', '\\"');
 }
