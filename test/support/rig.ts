@@ -110,6 +110,8 @@ export interface Attack {
   readonly claim?: (seen: AttackResult) => void | Promise<void>;
   /** Milliseconds until an answer or a close is due; 4,000 unless given. */
   readonly within?: number;
+  /** A retry is expected: the same request may arrive twice. */
+  readonly mayRepeat?: boolean;
   /** How the bytes are cut; whole unless given. */
   readonly split?: (index: number) => number;
 }
@@ -139,6 +141,22 @@ export function served(count = 1, status = 200): Outcome {
 /** Forwarded and answered, and the connection ends. */
 export function servedAndClosed(count = 1, status = 200): Outcome {
   return { ...served(count, status), closed: true };
+}
+
+/** The request can not be read to its end: 400 or a close, and at most a request that never completes upstream. */
+export function brokenOff(...statuses: readonly number[]): Outcome[] {
+  const answers = [400, ...statuses].map((status) => [{ status }]);
+  return [...answers, []].flatMap((each) => [0, 1].map((up) => ({ answers: each, closed: true, up })));
+}
+
+/** The connection ends without a whole answer. */
+export function cutOff(up = 1): Outcome {
+  return { answers: [], closed: true, up };
+}
+
+/** The gateway answers for the upstream. */
+export function failed(status: number, code: string): Outcome[] {
+  return [true, false].map((closed) => ({ answers: [{ status, code }], closed, up: 1 }));
 }
 
 /** A gateway between a raw client and a recorder, and the oracles over both. */
@@ -233,7 +251,7 @@ export class Rig {
     await sending;
     client.destroy();
     if (!this.gateway.alive) return [...findings, { kind: "crash", what: "the process ended" }];
-    findings.push(...(await this.settle()));
+    findings.push(...(await this.settle(attack.mayRepeat)));
     const requests = this.upstream.connections
       .flatMap((each) => each.seen("strict").slice(before.get(each) ?? 0))
       .filter((each) => !each.target.startsWith("/fence"));
@@ -282,7 +300,7 @@ export class Rig {
    * Sends a request behind everything else and waits until it is answered and logged, then asks the oracles about all
    * that was recorded and said since the last time (O1, O2, O3, O5).
    */
-  async settle(): Promise<Finding[]> {
+  async settle(mayRepeat = false): Promise<Finding[]> {
     const path = `/fence/${++this.#fence}`;
     const client = await this.connect().catch(() => null);
     if (client === null) return [{ kind: "crash", what: "the process takes no connection" }];
@@ -297,12 +315,12 @@ export class Rig {
     } finally {
       client.destroy();
     }
-    return [...(await this.#audit()), ...this.#leaks()];
+    return [...(await this.#audit(mayRepeat)), ...this.#leaks()];
   }
 
   /** The audit line of an exchange that broke off can come after the fence; what should match has a second to. */
-  async #audit(): Promise<Finding[]> {
-    const compare = () => compareWithAudit(this.upstream, this.#recordsOfOpenConnections());
+  async #audit(mayRepeat: boolean): Promise<Finding[]> {
+    const compare = () => compareWithAudit(this.upstream, this.#recordsOfOpenConnections(), mayRepeat);
     let findings = compare();
     if (findings.length > 0) {
       await settled(this.gateway, () => {
