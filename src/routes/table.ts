@@ -1,3 +1,9 @@
+import { foldShape, readPath } from "./fold.ts";
+import { HostIndex } from "./host-index.ts";
+import { findCoveredRoutes } from "./overlap.ts";
+import { type ReadField, takesFields } from "./path-index.ts";
+import { type PathPattern, shapeOf } from "./pattern.ts";
+import { compareRoutes } from "./precedence.ts";
 import type { Route } from "./route.ts";
 
 /** All routes, compiled for look-up: the most specific one wins (contract section 2.1). */
@@ -19,3 +25,86 @@ export type RouteSearch =
 
 /** The segments that stood for `{name}`, canonical (still percent-encoded where that is canonical). */
 export type PathParams = ReadonlyMap<string, string>;
+
+/**
+ * Compiles the routes. Their order makes no difference, but for two that can not be told apart (`findConflicts`), of
+ * which the first is taken.
+ */
+export function compileRouteTable(routes: readonly Route[]): RouteTable {
+  const index = new HostIndex();
+  for (const route of routes) index.add(shapeOf(route.match.path), route);
+  const guards = compileGuards(routes);
+  return {
+    routes: [...routes].sort(compareRoutes),
+    find(method, host, path, header) {
+      const route = index.find(host, path, method, header);
+      if (route === null) return otherMethods(index.matching(host, path), header) ?? NONE;
+      const guard = route.allowOverlap ? guards.get(route) : undefined;
+      const guarded = guard === undefined ? null : findGuarded(guard, method, host, path, header);
+      return guarded ?? { kind: "found", route, params: readParams(route.match.path, path) };
+    },
+  };
+}
+
+const NONE: RouteSearch = { kind: "none" };
+const NO_PARAMS: PathParams = new Map();
+
+/** For each open route that says `allowOverlap`: the guarded routes it covers, by folded path. */
+function compileGuards(routes: readonly Route[]): ReadonlyMap<Route, HostIndex> {
+  const guards = new Map<Route, HostIndex>();
+  for (const [open, covered] of findCoveredRoutes(routes)) {
+    if (!open.allowOverlap) continue;
+    const guard = new HostIndex();
+    for (const route of covered) guard.add(foldShape(shapeOf(route.match.path)), route);
+    guards.set(open, guard);
+  }
+  return guards;
+}
+
+/**
+ * Before an open route takes a request: is it one for a guarded route, spelled in a way that the upstream may forgive?
+ * Then it is that route's, or 405 where that route does not name the method; never the open one's.
+ */
+function findGuarded(
+  guard: HostIndex,
+  method: string,
+  host: string | null,
+  path: string,
+  header: ReadField,
+): RouteSearch | null {
+  const matching: Route[] = [];
+  for (const reading of readPath(path)) {
+    const route = guard.find(host, reading.path, method, header);
+    if (route !== null) return { kind: "found", route, params: paramsOf(route.match.path, reading.segments) };
+    matching.push(...guard.matching(host, reading.path));
+  }
+  return otherMethods(matching, header);
+}
+
+/** What answers a request that none of the routes on its path takes; null where its headers fit none either. */
+function otherMethods(routes: readonly Route[], header: ReadField): RouteSearch | null {
+  const allow = new Set<string>();
+  for (const route of routes) {
+    if (!takesFields(route, header)) continue;
+    for (const method of route.match.methods ?? []) allow.add(method);
+  }
+  if (allow.has("GET")) allow.add("HEAD");
+  return allow.size === 0 ? null : { kind: "method", allow: [...allow].sort() };
+}
+
+function readParams(pattern: PathPattern, path: string): PathParams {
+  if (!pattern.segments.some(isParameter)) return NO_PARAMS;
+  return paramsOf(pattern, path.slice(1).split("/", pattern.segments.length));
+}
+
+function paramsOf(pattern: PathPattern, segments: readonly string[]): PathParams {
+  const params = new Map<string, string>();
+  for (const [i, segment] of pattern.segments.entries()) {
+    if (segment.kind === "parameter") params.set(segment.name, segments[i] ?? "");
+  }
+  return params;
+}
+
+function isParameter(segment: PathPattern["segments"][number]): boolean {
+  return segment.kind === "parameter";
+}
