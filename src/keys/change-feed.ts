@@ -1,0 +1,205 @@
+import type { ChangeTarget } from "./memory-source.ts";
+import { type EpochMs, isKeyHash } from "./root-key.ts";
+import type { Clock } from "./source.ts";
+
+/** One entry of the stream of changes (contract section 8). */
+export interface ChangeEntry {
+  /** The stream's own id, `<ms>-<seq>`. */
+  readonly id: string;
+  /** `upsert`, `delete` or `forget`. Others are acted on like `forget`: a newer gateway may know more of them. */
+  readonly op: string;
+  readonly hash: string;
+  /** When the change was made; NaN where it does not say. */
+  readonly at: EpochMs;
+}
+
+/** What the stream says of itself. */
+export interface StreamPosition {
+  readonly last: string;
+  /** The oldest entry that is still there; null where there is none. */
+  readonly first: string | null;
+  /** Every entry ever added is still there. */
+  readonly whole: boolean;
+}
+
+/** The stream, as a follower sees it: on a connection of its own. Every promise settles within `blockMs` and 1.5 s. */
+export interface ChangeLog {
+  /** Null: there is no stream (nobody changed anything yet, or it was flushed). */
+  position(): Promise<StreamPosition | null>;
+  /** Entries after this one, oldest first; waits up to `blockMs` for one. */
+  read(after: string, blockMs: number): Promise<readonly ChangeEntry[]>;
+  /** A sign of life that says which entry this follower has acted on. */
+  acknowledge(id: string): Promise<void>;
+  /** Gives the connection up and makes a new one: it may be frozen. */
+  reconnect(): void;
+  close(): Promise<void>;
+}
+
+export interface ChangeFeedDeps {
+  readonly log: ChangeLog;
+  /** Told of changes in this order; a shared copy must be distrusted before memory asks for it. */
+  readonly targets: readonly ChangeTarget[];
+  readonly now: Clock;
+  /** Seconds from a change to this instance acting on it. */
+  readonly onLag?: (seconds: number) => void;
+  /** One line at each change of state, and one for each entry that can not be read (rate limited). */
+  readonly onEvent?: (event: FeedEvent) => void;
+}
+
+export type FeedEvent =
+  | { readonly kind: "following"; readonly from: string }
+  | { readonly kind: "lost"; readonly error: unknown }
+  | { readonly kind: "gap"; readonly lastSeen: string }
+  | { readonly kind: "unreadable"; readonly id: string };
+
+export interface ChangeFeed {
+  /** Follows until closed; never rejects. */
+  start(): void;
+  /** One round: read, act, acknowledge. Rejects when the stream is out of reach. `start` does nothing but repeat it. */
+  step(): Promise<void>;
+  /** Whether the last round went well. */
+  readonly isFollowing: boolean;
+  close(): Promise<void>;
+}
+
+/** An idle read comes back this often, so that a frozen connection is noticed. */
+const BLOCK_MS = 1000;
+const SIGN_OF_LIFE_MS = 3000;
+const RETRY_MS_MAX = 1000;
+
+/**
+ * Follows the stream of changes and makes `targets` act on each. It resumes after the last entry it saw; where the
+ * stream no longer reaches back to that one (trimmed, flushed, restored from an older dump) everything is dropped,
+ * because what was missed can not be known. While the stream is out of reach nothing is needed of anyone: memory asks
+ * again for each record when it stops being fresh.
+ */
+export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFeedDeps): ChangeFeed {
+  let lastSeen: string | null = null;
+  let following = false;
+  let wasLost = false;
+  let signedAt = Number.NEGATIVE_INFINITY;
+  let closed = false;
+  let running: Promise<void> = Promise.resolve();
+  let wake: () => void = () => {};
+
+  async function step(): Promise<void> {
+    try {
+      if (!following) await begin();
+      await advance();
+    } catch (error) {
+      if (following || !wasLost) onEvent?.({ kind: "lost", error });
+      following = false;
+      wasLost = true;
+      throw error;
+    }
+  }
+
+  /** At the start, and after a lost connection: is what comes next really what comes next? */
+  async function begin(): Promise<void> {
+    const position = await log.position();
+    if (lastSeen === null) {
+      lastSeen = position?.last ?? NOTHING;
+      for (const target of targets) target.dropAll(false);
+    } else {
+      dropUnlessReached(position, lastSeen);
+    }
+    await sign();
+    following = true;
+    wasLost = false;
+    onEvent?.({ kind: "following", from: lastSeen });
+  }
+
+  async function advance(): Promise<void> {
+    const before = lastSeen ?? NOTHING;
+    const entries = await log.read(before, BLOCK_MS);
+    for (const entry of entries) act(entry);
+    // Not only after an outage: a stream can be flushed, or trimmed faster than it is read, behind a live connection.
+    dropUnlessReached(await log.position(), before);
+    if (entries.length > 0 || now() - signedAt >= SIGN_OF_LIFE_MS || now() < signedAt) await sign();
+  }
+
+  function act({ id, hash, at }: ChangeEntry): void {
+    if (isKeyHash(hash)) {
+      for (const target of targets) target.invalidate(hash, id);
+      if (Number.isFinite(at)) onLag?.(Math.max(0, now() - at) / 1000);
+    } else {
+      onEvent?.({ kind: "unreadable", id });
+    }
+    if (lastSeen === null || compareStreamIds(id, lastSeen) > 0) lastSeen = id;
+  }
+
+  function dropUnlessReached(position: StreamPosition | null, since: string): void {
+    if (reachesBack(position, since)) return;
+    onEvent?.({ kind: "gap", lastSeen: since });
+    lastSeen = position?.last ?? NOTHING;
+    for (const target of targets) target.dropAll(true);
+  }
+
+  async function sign(): Promise<void> {
+    await log.acknowledge(lastSeen ?? NOTHING);
+    signedAt = now();
+  }
+
+  async function follow(): Promise<void> {
+    for (let failures = 0; !closed; ) {
+      try {
+        await step();
+        failures = 0;
+      } catch {
+        // `step` reported it.
+        failures += 1;
+        if (closed) return;
+        log.reconnect();
+        await pause(Math.min(50 * 2 ** failures, RETRY_MS_MAX) * (0.5 + Math.random() / 2));
+      }
+    }
+  }
+
+  function pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  return {
+    start() {
+      running = follow();
+    },
+    step,
+    get isFollowing() {
+      return following;
+    },
+    async close() {
+      closed = true;
+      wake();
+      await log.close();
+      await running;
+    },
+  };
+}
+
+/** The position before any entry. */
+const NOTHING = "0-0";
+
+/** Whether every entry after `since` is still in the stream. When that can not be known, it is not. */
+export function reachesBack(position: StreamPosition | null, since: string): boolean {
+  if (position === null) return since === NOTHING;
+  if (since === NOTHING && position.whole) return true;
+  const ahead = compareStreamIds(position.last, since);
+  if (ahead < 0) return false;
+  if (ahead === 0) return true;
+  return position.first !== null && compareStreamIds(position.first, since) <= 0;
+}
+
+/** Below, equal to or above zero as `a` is before, the same as or after `b`. Ids are `<ms>-<seq>`, each up to 64 bits. */
+export function compareStreamIds(a: string, b: string): number {
+  const [aMs = 0n, aSeq = 0n] = a.split("-").map(BigInt);
+  const [bMs = 0n, bSeq = 0n] = b.split("-").map(BigInt);
+  if (aMs !== bMs) return aMs < bMs ? -1 : 1;
+  if (aSeq !== bSeq) return aSeq < bSeq ? -1 : 1;
+  return 0;
+}

@@ -1,0 +1,351 @@
+import type { Cluster, Redis, RedisOptions } from "ioredis";
+import { createBreaker } from "./breaker.ts";
+import { SourceUnavailable } from "./source.ts";
+
+/** Where Redis is: exactly one of `url`, `sentinels` and `cluster`. Hosts are `host:port`. */
+export interface RedisSettings {
+  readonly url?: string | undefined;
+  /** Redis' own sentinels. */
+  readonly sentinels?: RedisNodes & { readonly name: string };
+  readonly cluster?: RedisNodes;
+  readonly keyPrefix: string;
+  readonly commandTimeout: number;
+}
+
+interface RedisNodes {
+  readonly hosts: readonly string[];
+  readonly tls: boolean;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+}
+
+/** One line for each change of state; `fields` never hold a value, an argument or a password. */
+export type KeyLog = (
+  level: "info" | "warn" | "error",
+  event: string,
+  fields: Readonly<Record<string, unknown>>,
+) => void;
+
+/** What the other files need of Redis; a fake of it is ten lines. */
+export interface RedisCommands {
+  /**
+   * Sends one command. Rejects with `SourceUnavailable` when Redis is out of reach or does not answer within the
+   * command time-out, and with `RedisRefusal` when it answers with an error.
+   */
+  call(command: string, ...args: readonly (string | number)[]): Promise<unknown>;
+}
+
+export interface RedisConnection extends RedisPipelines {
+  /** Redis answers at present. */
+  readonly isUp: boolean;
+  /** ... or has answered at least once. */
+  readonly wasUp: boolean;
+  /** True as soon as Redis answers, false when it has not within `ms`. */
+  whenUp(ms: number): Promise<boolean>;
+  /** Commands to each master on its own: one without a cluster. For SCAN and for pipelines. */
+  masters(): readonly RedisPipelines[];
+  /** Gives the present connection up and makes a new one. */
+  reconnect(): void;
+  close(): Promise<void>;
+}
+
+export interface RedisPipelines extends RedisCommands {
+  /** Several commands in one go; their answers in order, a `RedisRefusal` in place of one that failed. */
+  pipeline(commands: readonly (readonly [string, ...(string | number)[]])[]): Promise<readonly unknown[]>;
+}
+
+/** Redis answered with an error. `code` is its first word: `WRONGTYPE`, `OOM`, `READONLY`, `NOPERM` ... */
+export class RedisRefusal extends SourceUnavailable {
+  readonly code: string;
+
+  constructor(code: string) {
+    super(`Redis refused a command (${code})`);
+    this.code = code;
+  }
+}
+
+export interface RedisDeps {
+  readonly log: KeyLog;
+  /** Told of each change, and of the first state. */
+  readonly onUp?: (up: boolean) => void;
+  readonly mono: () => number;
+}
+
+export interface RedisConnectionOptions {
+  /** `commands` answers at once and has a breaker and a heartbeat; `feed` waits in blocking reads. */
+  readonly purpose: "commands" | "feed";
+  /** For `feed`: the longest a read blocks. */
+  readonly blockMs?: number;
+}
+
+const CONNECT_TIMEOUT_MS = 1000;
+const HEARTBEAT_MS = 1000;
+const HEARTBEAT_DOWN_MS = 400;
+/** Commands that time out before the rest is refused at once. */
+const FAILURES_MAX = 5;
+/** A blocked read that is this late will not come: the connection is frozen. */
+const BLOCK_GRACE_MS = 1500;
+
+/**
+ * Connects to Redis so that its absence costs little: nothing queues while it is away, nothing is sent twice, and once
+ * five commands in a row went unanswered the rest is refused at once, until a heartbeat is answered again. Resolves at
+ * once; the connection comes up, and comes back, by itself.
+ */
+export async function connectRedis(
+  settings: RedisSettings,
+  deps: RedisDeps,
+  { purpose, blockMs = 0 }: RedisConnectionOptions = { purpose: "commands" },
+): Promise<RedisConnection> {
+  // A gateway with a keyring never loads the client.
+  const ioredis = await import("ioredis");
+  const timeoutMs = purpose === "feed" ? blockMs + BLOCK_GRACE_MS : settings.commandTimeout;
+  const client = openClient(ioredis, settings, timeoutMs);
+
+  let up: boolean | null = null;
+  let wasUp = false;
+  let closed = false;
+  let lastProblem = "not connected";
+  const waiting = new Set<(up: boolean) => void>();
+  let heartbeat: NodeJS.Timeout | null = null;
+
+  const breaker = createBreaker({
+    failuresMax: FAILURES_MAX,
+    retryMs: Number.POSITIVE_INFINITY,
+    mono: deps.mono,
+    isOutage: (error) => !(error instanceof RedisRefusal),
+    message: "Redis is out of reach",
+    onChange: (open) => {
+      if (open) setUp(false);
+    },
+  });
+
+  function setUp(next: boolean): void {
+    if (up === next || closed) return;
+    up = next;
+    wasUp ||= next;
+    if (next) for (const tell of waiting) tell(true);
+    deps.onUp?.(next);
+    if (next) deps.log("info", "redis_up", {});
+    else deps.log("warn", "redis_down", { reason: lastProblem });
+  }
+
+  // ioredis ends the process on an error nobody listens to. Its errors carry arguments: only a word of them is kept.
+  client.on("error", (error: unknown) => {
+    lastProblem = describeRedisError(error);
+    if (up === null) setUp(false);
+  });
+  client.on("close", () => {
+    // What waits on this connection was refused by the client already; new commands are refused until it is back.
+    breaker.trip();
+    setUp(false);
+  });
+  client.on("ready", () => {
+    if (purpose === "commands") void beat();
+    else {
+      breaker.reset();
+      setUp(true);
+    }
+  });
+
+  async function send(command: string, args: readonly (string | number)[]): Promise<unknown> {
+    try {
+      return await within(timeoutMs, client.call(command, ...args.map(String)));
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  /** A cluster is up when any of its masters answers: the others' keys are theirs to answer for. */
+  async function ping(): Promise<void> {
+    const masters = "nodes" in client ? client.nodes("master") : [];
+    if (masters.length === 0) await send("PING", []);
+    else await Promise.any(masters.map((node) => within(timeoutMs, node.ping())));
+  }
+
+  async function beat(): Promise<void> {
+    if (heartbeat !== null) clearTimeout(heartbeat);
+    heartbeat = null;
+    try {
+      await ping();
+      breaker.reset();
+      setUp(true);
+    } catch (error) {
+      lastProblem = describeRedisError(error);
+      // An answer, if an unfriendly one, is no reason to stop asking: asking costs nothing.
+      if (error instanceof RedisRefusal) breaker.reset();
+      else breaker.trip();
+      setUp(false);
+    }
+    if (closed || heartbeat !== null) return;
+    heartbeat = setTimeout(beat, up === true ? HEARTBEAT_MS : HEARTBEAT_DOWN_MS);
+    heartbeat.unref();
+  }
+  if (purpose === "commands") void beat();
+
+  return {
+    call: (command, ...args) => breaker.run(() => send(command, args)),
+    get isUp() {
+      return up === true;
+    },
+    get wasUp() {
+      return wasUp;
+    },
+    pipeline: (commands) =>
+      "nodes" in client
+        ? // A cluster spreads the keys: each command finds its own way.
+          Promise.all(commands.map(([name, ...args]) => send(name, args).catch(keepRefusal)))
+        : pipelines(client, settings.commandTimeout).pipeline(commands),
+    whenUp(ms) {
+      if (up === true) return Promise.resolve(true);
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => tell(false), ms);
+        const tell = (isUp: boolean) => {
+          clearTimeout(timer);
+          waiting.delete(tell);
+          resolve(isUp);
+        };
+        waiting.add(tell);
+      });
+    },
+    masters: () =>
+      ("nodes" in client ? client.nodes("master") : [client]).map((node) => pipelines(node, settings.commandTimeout)),
+    reconnect() {
+      // One that is being made already is left alone.
+      if (client.status === "ready") client.disconnect(true);
+    },
+    async close() {
+      closed = true;
+      if (heartbeat !== null) clearTimeout(heartbeat);
+      client.disconnect();
+    },
+  };
+}
+
+function keepRefusal(error: unknown): RedisRefusal {
+  if (error instanceof RedisRefusal) return error;
+  throw error;
+}
+
+/** What may be logged of an error of ioredis: a name or code, never the message, which holds what was sent. */
+export function describeRedisError(error: unknown): string {
+  if (error instanceof RedisRefusal) return error.code;
+  if (!(error instanceof Error)) return "unknown";
+  const reply = /^-?([A-Z]{2,20})\b/.exec(error.message)?.[1];
+  if (error.name === "ReplyError") return reply ?? "ERR";
+  if (error.name === "ParserError") return "not Redis";
+  if (/timed? ?out/i.test(error.message)) return "timeout";
+  const { code } = error as NodeJS.ErrnoException;
+  if (typeof code === "string") return code;
+  if (/writeable|Connection is closed|all nodes failed|refresh slots/i.test(error.message)) return "not connected";
+  return error.name;
+}
+
+function translate(error: unknown): SourceUnavailable {
+  if (error instanceof SourceUnavailable) return error;
+  const word = describeRedisError(error);
+  if (error instanceof Error && error.name === "ReplyError") return new RedisRefusal(word);
+  return new SourceUnavailable(`Redis is out of reach (${word})`);
+}
+
+/** A cluster client follows redirections for longer than any one command may take; this bounds the whole. */
+function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new SourceUnavailable("Redis is out of reach (timeout)")), ms + 20);
+    promise.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
+  });
+}
+
+function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
+  return {
+    async call(command, ...args) {
+      try {
+        return await node.call(command, ...args.map(String));
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+    async pipeline(commands) {
+      const batch = node.pipeline();
+      for (const [command, ...args] of commands) batch.call(command, ...args.map(String));
+      let answers: [Error | null, unknown][] | null;
+      try {
+        // Many commands may take longer than one; still, it ends.
+        answers = await within(commandTimeout * 20, batch.exec());
+      } catch (error) {
+        throw translate(error);
+      }
+      return (answers ?? []).map(([error, value]) => {
+        if (error === null) return value;
+        const refusal = translate(error);
+        if (refusal instanceof RedisRefusal) return refusal;
+        throw refusal;
+      });
+    },
+  };
+}
+
+type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster">;
+
+function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number): Redis | Cluster {
+  const retryStrategy = (times: number) => Math.min(25 * 2 ** Math.min(times, 6), 1000) * (0.5 + Math.random() / 2);
+  const common = {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: timeoutMs,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: 5000,
+    keepAlive: 10_000,
+    autoResendUnfulfilledCommands: false,
+    // After a failover the old master is read-only: look for the new one.
+    reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
+    // Understood by every server, Valkey and proxies too; nothing here needs RESP3.
+    protocol: 2 as const,
+    disableClientInfo: true,
+  } satisfies RedisOptions;
+  const { sentinels, cluster, url } = settings;
+  if (sentinels !== undefined) {
+    return new ioredis.Redis({
+      ...common,
+      ...credentials(sentinels),
+      ...(sentinels.tls && { tls: {}, enableTLSForSentinelMode: true }),
+      sentinels: sentinels.hosts.map(parseHost),
+      name: sentinels.name,
+      retryStrategy,
+      sentinelRetryStrategy: retryStrategy,
+      sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+      // Follows the sentinels' own announcement of a failover, instead of waiting for the old master to go away.
+      failoverDetector: true,
+    });
+  }
+  if (cluster !== undefined) {
+    return new ioredis.Cluster(cluster.hosts.map(parseHost), {
+      redisOptions: { ...common, ...credentials(cluster), ...(cluster.tls && { tls: {} }) },
+      enableOfflineQueue: false,
+      clusterRetryStrategy: retryStrategy,
+      slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+      slotsRefreshInterval: 5000,
+      retryDelayOnFailover: 50,
+      retryDelayOnClusterDown: 50,
+    });
+  }
+  return new ioredis.Redis(url ?? "redis://127.0.0.1:6379", { ...common, retryStrategy });
+}
+
+function credentials({ username, password }: RedisNodes): Pick<RedisOptions, "username" | "password"> {
+  return { ...(username !== undefined && { username }), ...(password !== undefined && { password }) };
+}
+
+/** `host:port`, `[::1]:port`; 26379 and 6379 are never assumed: the configuration names the port. */
+function parseHost(text: string): { host: string; port: number } {
+  const at = text.lastIndexOf(":");
+  return { host: text.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(text.slice(at + 1)) };
+}
