@@ -1,9 +1,9 @@
 import type { ChangeOp } from "./change-log.ts";
 import { compareAndSetCommand } from "./compare-and-set.ts";
+import { listRecords } from "./list-records.ts";
 import { type RedisConnection, RedisRefusal } from "./redis-connection.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import { decode, readValue } from "./redis-source.ts";
-import { listRecords } from "./redis-store.ts";
 import { grantsOf, type KeyHash, type KeyRecord } from "./root-key.ts";
 import { type ImportSummary, type Keyring, KeyStoreRefusal, SourceUnavailable } from "./source.ts";
 

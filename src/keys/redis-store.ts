@@ -3,6 +3,7 @@ import { appendChange, type ChangeOp, changeCommand, waitForInstances } from "./
 import { compareAndSet, type Lifetime } from "./compare-and-set.ts";
 import { checkKeyFields, NO_FIELDS } from "./key-fields.ts";
 import { createKeyId, createRootKey, keyStart } from "./key-id.ts";
+import { listRecords } from "./list-records.ts";
 import { encodeRecord, metaProblem, VALUE_BYTES_MAX } from "./record-codec.ts";
 import { type RedisConnection, RedisRefusal } from "./redis-connection.ts";
 import { importKeyring } from "./redis-import.ts";
@@ -44,6 +45,7 @@ export class IncompleteChange extends SourceUnavailable {
 }
 
 const ATTEMPTS_MAX = 10;
+/** Entries of the stream that are appended in one go. */
 const PAGE = 500;
 /** For Redis to be reached by a command that has just started. */
 const REACH_MS = 2500;
@@ -327,33 +329,6 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
     );
     await redis.call("PEXPIRE", layout.id(keyId), graceMs);
     await announce("upsert", record, `key ${keyId} ends when its grace does`);
-  }
-}
-
-/** Every record, in no order. SCAN and pipelines go page by page: Redis serves others in between. */
-export async function* listRecords(redis: RedisConnection, layout: RedisLayout): AsyncGenerator<KeyRecord> {
-  const prefix = layout.key("" as KeyHash);
-  // SCAN may give a key twice.
-  const seen = new Set<string>();
-  for (const node of redis.masters()) {
-    let cursor = "0";
-    do {
-      const [next, keys] = (await node.call("SCAN", cursor, "MATCH", layout.keyPattern, "COUNT", PAGE)) as [
-        string,
-        string[],
-      ];
-      cursor = next;
-      const fresh = keys.filter((key) => !seen.has(key));
-      for (const key of fresh) seen.add(key);
-      if (fresh.length === 0) continue;
-      const values = await node.pipeline(fresh.map((key) => ["GETRANGE", key, 0, VALUE_BYTES_MAX] as const));
-      for (const [index, text] of values.entries()) {
-        const hash = (fresh[index] ?? "").slice(prefix.length) as KeyHash;
-        const value = typeof text === "string" && text !== "" ? decode({ text }, hash) : null;
-        // Copies are the key service's; what can not be read is counted by the gateways that meet it.
-        if (value?.kind === "record") yield value.record;
-      }
-    } while (cursor !== "0");
   }
 }
 
