@@ -1,0 +1,234 @@
+import { describe, expect, it } from "vitest";
+import {
+  type ChangeEntry,
+  type ChangeLog,
+  compareStreamIds,
+  createChangeFeed,
+  type FeedEvent,
+  reachesBack,
+  type StreamPosition,
+} from "../../src/keys/change-feed.ts";
+import { hashOf, TestClock } from "../support/key-parts.ts";
+
+/** A stream in ten lines: what is in it, and whether it can be reached. */
+class FakeLog implements ChangeLog {
+  entries: ChangeEntry[] = [];
+  last: string | null = null;
+  whole = true;
+  down = false;
+  acknowledged: string[] = [];
+  reconnects = 0;
+
+  append(id: string, hash: string, at = 0, op = "upsert"): void {
+    this.entries.push({ id, op, hash, at });
+    this.last = id;
+  }
+
+  async position(): Promise<StreamPosition | null> {
+    if (this.down) throw new Error("down");
+    return this.last === null ? null : { last: this.last, first: this.entries[0]?.id ?? null, whole: this.whole };
+  }
+
+  async read(after: string): Promise<readonly ChangeEntry[]> {
+    if (this.down) throw new Error("down");
+    return this.entries.filter(({ id }) => compareStreamIds(id, after) > 0);
+  }
+
+  async acknowledge(id: string): Promise<void> {
+    if (this.down) throw new Error("down");
+    this.acknowledged.push(id);
+  }
+
+  reconnect(): void {
+    this.reconnects += 1;
+  }
+
+  async close(): Promise<void> {}
+}
+
+function setUp() {
+  const clock = new TestClock();
+  const log = new FakeLog();
+  const acts: string[] = [];
+  const lags: number[] = [];
+  const events: FeedEvent["kind"][] = [];
+  const feed = createChangeFeed({
+    log,
+    targets: [
+      {
+        invalidate: (hash) => acts.push(hash),
+        dropAll: (gap) => acts.push(gap ? "drop" : "start"),
+      },
+    ],
+    now: clock.now,
+    onLag: (seconds) => lags.push(seconds),
+    onEvent: ({ kind }) => events.push(kind),
+  });
+  return { clock, log, acts, lags, events, feed };
+}
+
+const A = hashOf("a");
+const B = hashOf("b");
+
+describe("a follower of changes", () => {
+  it("starts at the end of the stream, acts on what comes, and signs for it", async () => {
+    const { log, feed, acts } = setUp();
+    log.append("1-0", A);
+    await feed.step();
+    expect(acts).toEqual(["start"]);
+    log.append("2-0", B);
+    await feed.step();
+    expect(acts).toEqual(["start", B]);
+    expect(log.acknowledged).toEqual(["1-0", "2-0"]);
+  });
+
+  it("resumes after the last entry it saw when the connection comes back", async () => {
+    const { log, feed, acts, events } = setUp();
+    log.append("1-0", A);
+    await feed.step();
+    log.down = true;
+    await expect(feed.step()).rejects.toThrow("down");
+    await expect(feed.step()).rejects.toThrow("down");
+    expect(feed.isFollowing).toBe(false);
+    log.append("2-0", A);
+    log.append("3-0", B);
+    log.down = false;
+    await feed.step();
+    expect(acts).toEqual(["start", A, B]);
+    expect(events).toEqual(["following", "lost", "following"]);
+  });
+
+  it.each<[string, (log: FakeLog) => void]>([
+    ["was trimmed past it", (log) => log.entries.splice(0, 2)],
+    [
+      "was flushed",
+      (log) => {
+        log.entries = [];
+        log.last = null;
+      },
+    ],
+    [
+      "was flushed and written again",
+      (log) => {
+        log.entries = [];
+        log.append("9-0", A);
+      },
+    ],
+    [
+      "was restored from an older dump",
+      (log) => {
+        log.entries = log.entries.slice(0, 1);
+        log.last = "1-0";
+      },
+    ],
+  ])("forgets everything where the stream %s while it was away", async (_name, change) => {
+    const { log, feed, acts } = setUp();
+    log.append("1-0", A);
+    log.append("2-0", A);
+    await feed.step();
+    log.down = true;
+    await feed.step().catch(() => {});
+    log.append("3-0", B);
+    log.whole = false;
+    change(log);
+    log.down = false;
+    await feed.step();
+    expect(acts).toContain("drop");
+    acts.length = 0;
+    await feed.step();
+    expect(acts).toEqual([]);
+  });
+
+  it("forgets everything when the stream is flushed behind a connection that lives", async () => {
+    const { log, feed, acts } = setUp();
+    log.append("1-0", A);
+    await feed.step();
+    log.entries = [];
+    log.last = null;
+    await feed.step();
+    expect(acts).toEqual(["start", "drop"]);
+  });
+
+  it("does not forget anything when the stream begins to exist", async () => {
+    const { log, feed, acts } = setUp();
+    await feed.step();
+    log.append("1-0", A);
+    await feed.step();
+    expect(acts).toEqual(["start", A]);
+  });
+
+  it("acts on an operation it does not know, and reports an entry without a hash", async () => {
+    const { log, feed, acts, events } = setUp();
+    await feed.step();
+    log.append("1-0", A, 0, "from a newer version");
+    log.append("2-0", "x".repeat(1_000_000));
+    log.append("3-0", "");
+    await feed.step();
+    expect(acts).toEqual(["start", A]);
+    expect(events.filter((kind) => kind === "unreadable")).toHaveLength(2);
+    expect(log.acknowledged.at(-1)).toBe("3-0");
+  });
+
+  it("measures how long a change took to get here; a clock that is behind makes it zero, not negative", async () => {
+    const { log, feed, lags, clock } = setUp();
+    await feed.step();
+    log.append("1-0", A, clock.wall - 250);
+    log.append("2-0", A, clock.wall + 9999);
+    log.append("3-0", A, Number.NaN);
+    await feed.step();
+    expect(lags).toEqual([0.25, 0]);
+  });
+
+  it("gives a sign of life every three seconds when nothing changes", async () => {
+    const { log, feed, clock } = setUp();
+    await feed.step();
+    for (let second = 0; second < 6; second += 1) {
+      clock.advance(1000);
+      await feed.step();
+    }
+    expect(log.acknowledged).toHaveLength(3);
+  });
+
+  it("repeats by itself once started, and ends when closed", async () => {
+    const { log, feed, acts } = setUp();
+    const seen = new Promise<void>((resolve) => {
+      log.acknowledge = async () => resolve();
+    });
+    log.read = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      return [];
+    };
+    feed.start();
+    await seen;
+    await feed.close();
+    expect(acts).toEqual(["start"]);
+  });
+});
+
+describe("stream ids", () => {
+  it.each<[string, string, number]>([
+    ["1-0", "1-0", 0],
+    ["1-1", "1-0", 1],
+    ["2-0", "10-0", -1],
+    ["1-2", "1-10", -1],
+    ["18446744073709551615-18446744073709551615", "18446744073709551615-18446744073709551614", 1],
+  ])("%s beside %s", (a, b, sign) => {
+    expect(Math.sign(compareStreamIds(a, b))).toBe(sign);
+  });
+});
+
+describe("whether the stream reaches back", () => {
+  it.each<[string, StreamPosition | null, string, boolean]>([
+    ["nothing then, nothing now", null, "0-0", true],
+    ["gone", null, "5-0", false],
+    ["nothing was added since, though all was trimmed", { last: "5-0", first: null, whole: false }, "5-0", true],
+    ["the entry is still there", { last: "9-0", first: "5-0", whole: false }, "5-0", true],
+    ["older ones are still there", { last: "9-0", first: "4-0", whole: false }, "5-0", true],
+    ["the oldest is younger", { last: "9-0", first: "6-0", whole: false }, "5-0", false],
+    ["went backwards", { last: "4-0", first: "1-0", whole: true }, "5-0", false],
+    ["began to exist and lost nothing", { last: "4-0", first: "1-0", whole: true }, "0-0", true],
+    ["began to exist and lost some", { last: "4-0", first: "1-0", whole: false }, "0-0", false],
+  ])("%s", (_name, position, since, expected) => {
+    expect(reachesBack(position, since)).toBe(expected);
+  });
+});
