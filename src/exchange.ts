@@ -24,6 +24,8 @@ export class Exchange {
   snapshot: Snapshot | null = null;
   /** The exchange with the upstream while it runs. */
   forwarding: Forwarding | null = null;
+  /** The spans of this exchange; null where no tracing is set up. */
+  trace: ExchangeTrace | null = null;
   /** For a request to change protocol: what its client sent beyond the head. Null for an ordinary request. */
   upgradeRest: Buffer | null = null;
   /** Null until the head was read and found clean. */
@@ -67,6 +69,33 @@ export class Exchange {
 export interface Forwarding {
   /** Ends it at once; its outcome is not told. Harmless after its end. */
   abort(): void;
+}
+
+/** The spans of one exchange, as whoever deals with it sees them. */
+export interface ExchangeTrace {
+  /** Begins the span of one try at an upstream. */
+  upstream(target: UpstreamTraceTarget): UpstreamTrace;
+  /** The exchange is over. */
+  end(exchange: Exchange): void;
+}
+
+export interface UpstreamTraceTarget {
+  readonly method: string;
+  readonly scheme: "http" | "https";
+  /** IPv6 without brackets. */
+  readonly hostname: string;
+  readonly port: number;
+  /** Without the query. */
+  readonly path: string;
+  /** Tries before this one. */
+  readonly resend: number;
+}
+
+export interface UpstreamTrace {
+  /** Name, value ...: `traceparent` and its like, in place of the client's. */
+  readonly headers: readonly string[];
+  /** `status` of the answer, null when none came; `reason` it failed for, null when it did not. */
+  end(status: number | null, reason: string | null): void;
 }
 
 /** Who is at the other end of the connection, as `trustedProxies` sees it. */

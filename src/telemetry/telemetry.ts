@@ -1,12 +1,12 @@
 import cluster from "node:cluster";
 import { isatty } from "node:tty";
 import type { Config } from "../config/schema.ts";
-import type { Exchange } from "../exchange.ts";
+import type { Recorder } from "../gateway.ts";
 import { createLineWriter, type LineSink, type LineWriter, openStandardStream } from "./line-writer.ts";
 import { createLogger, type Log } from "./logger.ts";
 import { createMetrics, type MetricSubjects, type Metrics, type MetricsOptions } from "./metrics.ts";
 import { prettyWriter } from "./pretty.ts";
-import { createRecorder, type RecordExchange } from "./record.ts";
+import { createRecorder } from "./record.ts";
 import { createRedact, type Redact } from "./redact.ts";
 
 /** Everything a running gateway tells operators with: made once per process, outlives reloads. */
@@ -14,8 +14,8 @@ export interface Telemetry {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly redact: Redact;
-  /** Once per exchange that is over. */
-  readonly record: RecordExchange;
+  /** Told of each exchange when it begins and when it is over. */
+  readonly recorder: Recorder;
   /** Takes up a reloaded configuration. */
   configure(log: Config["log"], subjects: MetricSubjects): void;
   /** Writes what waits, for the last moments of a process that can not wait. */
@@ -40,11 +40,22 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const writer = openWriter(options, metrics);
   const { log, setLevel } = createLogger({ level: options.log.level, writer, redact });
   let record = createRecorder({ metrics, writer, log: options.log, redact });
+  let quietUntil = 0;
   return {
     metrics,
     log,
     redact,
-    record: (exchange: Exchange) => record(exchange),
+    recorder: {
+      begin: () => metrics.requestBegan(),
+      record: (exchange) => record(exchange),
+      dropped: (error) => {
+        metrics.shed("connections");
+        if (error !== null && performance.now() > quietUntil) {
+          quietUntil = performance.now() + ACCEPT_LOG_INTERVAL_MS;
+          log("warn", "accept_failed", { error });
+        }
+      },
+    },
     configure: (settings, subjects) => {
       setLevel(settings.level);
       record = createRecorder({ metrics, writer, log: settings, redact });
@@ -54,6 +65,9 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     close: () => writer.close(),
   };
 }
+
+/** A process without descriptors fails to accept thousands of times a second; the metric counts them all. */
+const ACCEPT_LOG_INTERVAL_MS = 10_000;
 
 function openWriter(options: TelemetryOptions, metrics: Metrics): LineWriter {
   const isTerminal = options.isTerminal ?? isatty(1);

@@ -52,7 +52,7 @@ export function exchangeOf(
 }
 
 export function routeNamed(name: string, methods: readonly string[] | null = ["GET"]): Route {
-  return { name, match: { methods } } as Route;
+  return { name, match: { methods, path: { text: "" } } } as Route;
 }
 
 /** The value of one series in the text of a scrape; null when it is not there. */

@@ -30,7 +30,7 @@ function setUp(log: Partial<TelemetryOptions["log"]> = {}, isTerminal = false) {
 describe("createTelemetry", () => {
   it("writes requests and events to one sink, as JSON where it is no terminal", async () => {
     const { telemetry, text } = setUp();
-    telemetry.record(exchangeOf());
+    telemetry.recorder.record(exchangeOf());
     telemetry.log("info", "config_reloaded", { generation: 2 });
     await telemetry.close();
     const lines = text().trimEnd().split("\n");
@@ -39,7 +39,7 @@ describe("createTelemetry", () => {
 
   it("writes for people on a terminal", async () => {
     const { telemetry, text } = setUp({}, true);
-    telemetry.record(exchangeOf());
+    telemetry.recorder.record(exchangeOf());
     await telemetry.close();
     expect(text()).toContain("200 GET /v2/apis/api_1 12ms");
   });
@@ -48,12 +48,31 @@ describe("createTelemetry", () => {
     const { telemetry, text } = setUp({ format: "json" });
     const subjects = { routes: [{ name: "new", methods: ["GET"] }], upstreams: [] };
     telemetry.configure({ level: "error", format: "json", sampleSuccess: 1 }, subjects);
-    telemetry.record(exchangeOf());
+    telemetry.recorder.record(exchangeOf());
     telemetry.log("info", "x");
     await telemetry.close();
     expect(text()).toBe("");
     const scrape = formatMetrics(telemetry.metrics.snapshot());
     expect(sample(scrape, 'sentinel_requests_total{route="new",method="GET",status="200"}')).toBe(0);
+  });
+
+  it("counts what is in flight and which connections were turned away, and says once that accepting fails", async () => {
+    const { telemetry, text } = setUp({ format: "json" });
+    telemetry.recorder.begin();
+    telemetry.recorder.dropped(null);
+    const error = Object.assign(new Error("too many open files"), { code: "EMFILE" });
+    telemetry.recorder.dropped(error);
+    telemetry.recorder.dropped(error);
+    await telemetry.close();
+    const scrape = formatMetrics(telemetry.metrics.snapshot());
+    expect(sample(scrape, "sentinel_requests_in_flight")).toBe(1);
+    expect(sample(scrape, 'sentinel_requests_shed_total{reason="connections"}')).toBe(3);
+    expect(
+      text()
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line).error),
+    ).toEqual(["EMFILE: too many open files"]);
   });
 
   it("writes what waits when there is no time", () => {
