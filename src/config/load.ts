@@ -2,9 +2,12 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
 import type { z } from "zod";
+import { findFurtherProblems } from "./compile.ts";
+import { salvageDraft } from "./draft.ts";
 import type { Environment } from "./environment.ts";
 import { describeIssues, valueAt } from "./issues.ts";
 import { type Problem, sortProblems } from "./problem.ts";
+import type { ProblemAt } from "./report.ts";
 import { type Config, configSchema } from "./schema.ts";
 import { findSecretFiles, isSecretMember } from "./secret-members.ts";
 import { type Path, pathKey, readYamlTree, type YamlTree } from "./yaml-tree.ts";
@@ -21,15 +24,11 @@ export type LoadResult =
       readonly ok: false;
       readonly problems: readonly Problem[];
       readonly files: readonly string[];
-      readonly tree: YamlTree | null;
     };
 
-/** A problem at the place of a member, or `offset` characters into its text. */
-export type ProblemAt = (path: Path, message: string, offset?: number) => Problem;
-
 /**
- * Reads a configuration file: YAML, environment, schema, secrets. Every mistake at once, each at its place; mistakes
- * that take two members to see are found by `compileConfig`. Never rejects, whatever the file holds.
+ * Reads a configuration file: YAML, environment, schema, secrets. Every mistake at once, each at its place: those that
+ * `compileConfig` would find, too, unless there are only those. Never rejects, whatever the file holds.
  */
 export async function loadConfig(path: string, env: Environment): Promise<LoadResult> {
   const absolute = resolve(path);
@@ -38,10 +37,10 @@ export async function loadConfig(path: string, env: Environment): Promise<LoadRe
   if (!read.ok) {
     const message = `the configuration can not be read: ${read.reason}`;
     const problem = { file: displayName(absolute), line: 1, column: 1, message, sourceLine: "" };
-    return { ok: false, problems: [problem], files, tree: null };
+    return { ok: false, problems: [problem], files };
   }
   const tree = readYamlTree(displayName(absolute), read.text, { env, isSecret: isSecretMember });
-  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files, tree: null };
+  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files };
 
   const problems = [...tree.problems, ...(await readSecrets(tree, dirname(absolute), files))];
   const parsed = parseWithPlaceholders(configSchema, tree);
@@ -50,9 +49,13 @@ export async function loadConfig(path: string, env: Environment): Promise<LoadRe
   }
   const keyring = valueAt(tree.value, ["keys", "source", "path"]);
   if (typeof keyring === "string") files.push(resolve(dirname(absolute), keyring));
-  if (!parsed.success || problems.length > 0) return { ok: false, problems: sortProblems(problems), files, tree };
-  const config = withAbsoluteNames(parsed.data, dirname(absolute));
-  return { ok: true, config, files, problemAt: (at, message, offset) => tree.problemAt(at, message, offset) };
+  const problemAt: ProblemAt = (at, message, offset) => tree.problemAt(at, message, offset);
+  if (!parsed.success || problems.length > 0) {
+    // Mistakes of two kinds are not to be found in two rounds.
+    problems.push(...findFurtherProblems(salvageDraft(tree), problemAt));
+    return { ok: false, problems: sortProblems(problems), files };
+  }
+  return { ok: true, config: withAbsoluteNames(parsed.data, dirname(absolute)), files, problemAt };
 }
 
 /** `-c FILE`, else `$SENTINEL_CONFIG`, else `config/sentinel.yaml`, else `sentinel.yaml`: absolute. */
@@ -111,9 +114,11 @@ async function readSecrets(tree: YamlTree, folder: string, files: string[]): Pro
     const read = await readText(absolute);
     const holder = valueAt(tree.value, path.slice(0, -1)) as Record<PropertyKey, unknown>;
     const member = path.at(-1);
-    if (!read.ok) problems.push(tree.problemAt([...path, "file"], `${absolute} can not be read: ${read.reason}`));
-    else if (read.text.trim() === "") problems.push(tree.problemAt([...path, "file"], `${absolute} is empty`));
-    else if (member !== undefined) holder[member] = read.text.replace(/\r?\n$/, "");
+    const reason = !read.ok ? `can not be read: ${read.reason}` : read.text.trim() === "" ? "is empty" : null;
+    if (reason !== null || !read.ok) {
+      problems.push(tree.problemAt([...path, "file"], `${absolute} ${reason}`));
+      tree.broken.add(pathKey(path));
+    } else if (member !== undefined) holder[member] = read.text.replace(/\r?\n$/, "");
   }
   return problems;
 }

@@ -26,8 +26,8 @@ export interface YamlTree {
   readonly problems: readonly Problem[];
   /** False: the text could not be made sense of, and its value is not worth judging. */
   readonly readable: boolean;
-  /** Members whose value is not known because of a problem above. */
-  readonly broken: ReadonlySet<string>;
+  /** Members whose value is not known because of a problem: those above, and what a reader of the tree adds. */
+  readonly broken: Set<string>;
   /** Members that were one placeholder and nothing else. */
   readonly placeholders: ReadonlySet<string>;
   /** A mistake in the value at `path`, or `offset` characters into it; where it is missing, at what should hold it. */
