@@ -63,7 +63,7 @@ export function compareWithAudit(
     seen.set(ids[0] ?? "", request);
   }
   for (const [requestId, record] of decided) {
-    if (!seen.has(requestId) && record.status !== 499 && record.code === undefined) {
+    if (!seen.has(requestId) && record.status !== 499 && (record.code ?? null) === null) {
       findings.push(smuggled(`allowed but never sent: ${record.method} ${record.path}`));
     }
   }

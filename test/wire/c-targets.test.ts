@@ -470,7 +470,6 @@ describeAttacks({
       expect: [...denied(401, MISSING), ...denied(400, AMBIGUOUS)] as Outcome[],
     })),
   ],
-  naiveFails: [],
 });
 
 describe("C. configurations that would leave the order to chance", () => {

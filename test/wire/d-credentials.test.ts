@@ -325,5 +325,4 @@ describeAttacks({
       expect: served(),
     },
   ],
-  naiveFails: [],
 });

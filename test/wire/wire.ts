@@ -31,8 +31,11 @@ export interface Group {
   readonly attacks: readonly Attack[];
   /** Laid over the rig's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Names of attacks (by catalogue number) that a naive gateway must fail, or the check could not fail at all. */
-  readonly naiveFails: readonly string[];
+  /**
+   * Catalogue numbers that a naive gateway must fail, or the check could not fail at all. Absent: the same attacks are
+   * tried on it elsewhere.
+   */
+  readonly naiveFails?: readonly string[];
 }
 
 /** Runs every attack against Sentinel, where none may find anything, and against the naive gateway, where some must. */
@@ -57,10 +60,12 @@ export function describeAttacks(group: Group): void {
     });
   });
 
+  const { naiveFails } = group;
+  if (naiveFails === undefined) return;
   describe(`${group.title}: the same checks on a naive gateway`, () => {
     it("fail where they should", async () => {
       const failed = await runAgainstNaive(group.attacks);
-      expect([...failed.keys()]).toEqual(expect.arrayContaining([...group.naiveFails]));
+      expect([...failed.keys()]).toEqual(expect.arrayContaining([...naiveFails]));
     }, 120_000);
   });
 }
@@ -70,11 +75,11 @@ async function runAgainstNaive(attacks: readonly Attack[]): Promise<Map<string, 
   const failed = new Map<string, readonly Finding[]>();
   let rig = await Rig.startNaive();
   for (const attack of attacks) {
-    const findings = (await rig.run({ ...attack, within: Math.min(attack.within ?? 500, 500) })).filter(
+    const findings = (await rig.run({ ...attack, within: Math.min(attack.within ?? 250, 250) })).filter(
       (finding) => finding.kind !== "envelope",
     );
     const [number = attack.name] = attack.name.split(" ");
-    if (findings.some(({ kind }) => kind === "crash" || kind === "hang" || kind === "smuggled")) {
+    if (findings.some(({ kind }) => kind === "crash" || kind === "smuggled")) {
       await rig.stop().catch(() => {}); // It may have died, which is the finding.
       rig = await Rig.startNaive();
     }
