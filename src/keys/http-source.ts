@@ -106,19 +106,20 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
   }
 
   async function exchange(hash: KeyHash, signal: AbortSignal): Promise<Answer> {
-    const first = await send(hash, signal);
+    const first = await send(hash, signal, agent);
     if (first !== "connection was dead") return first;
-    const second = await send(hash, signal);
+    // Not from the pool: the others in it may be dead as well.
+    const second = await send(hash, signal, false);
     if (second === "connection was dead") throw outage("ECONNRESET");
     return second;
   }
 
-  function send(hash: KeyHash, signal: AbortSignal): Promise<Answer | "connection was dead"> {
+  function send(hash: KeyHash, signal: AbortSignal, via: HttpAgent | false): Promise<Answer | "connection was dead"> {
     const body = JSON.stringify({ hash });
     return new Promise((resolve, reject) => {
       const request: ClientRequest = (secure ? requestHttps : requestHttp)(url, {
         method: "POST",
-        agent,
+        agent: via,
         signal,
         headers: {
           ...settings.headers,

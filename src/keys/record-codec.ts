@@ -93,8 +93,25 @@ function unreadable(why: Unreadable): StoredValue {
   return { kind: "unreadable", why };
 }
 
+/** Always in the same order: one record has one spelling, so that stored ones can be compared as text. */
 function spell(record: KeyRecord): Record<keyof KeyRecord, unknown> {
-  return { ...record, grants: [...record.grants] };
+  return {
+    id: record.id,
+    hash: record.hash,
+    start: record.start,
+    name: record.name,
+    workspaceId: record.workspaceId,
+    workspaceEnabled: record.workspaceEnabled,
+    enabled: record.enabled,
+    expiresAt: record.expiresAt,
+    permissions: record.permissions,
+    roles: record.roles,
+    grants: [...record.grants],
+    identity: record.identity,
+    meta: record.meta,
+    createdAt: record.createdAt,
+    updatedAt: record.updatedAt,
+  };
 }
 
 const STORED_MEMBERS = new Set<string>([

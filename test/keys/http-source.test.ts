@@ -1,0 +1,221 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import { createHttpSource } from "../../src/keys/http-source.ts";
+import { type KeySource, type LookupOutcome, SourceUnavailable } from "../../src/keys/source.ts";
+import { type CountingObserver, countingObserver, hashOf, recordOf, until } from "../support/key-parts.ts";
+
+const A = hashOf("a");
+const ZERO = `${"A".repeat(43)}=`;
+const GOOD = { id: "key_a", hash: A, enabled: true, workspaceEnabled: true, permissions: ["api.a.read_api"] };
+
+interface Asked {
+  readonly method: string | undefined;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: string;
+}
+
+const closers: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+/** A key service that answers from `answer`; the hash nobody has is always 404, and not written down. */
+async function startService(answer: (response: ServerResponse, hash: string) => void) {
+  const asked: Asked[] = [];
+  const server: Server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const { hash } = JSON.parse(body) as { hash: string };
+    if (hash === ZERO) {
+      response.writeHead(404).end();
+      return;
+    }
+    asked.push({ method: request.method, headers: request.headers, body });
+    answer(response, hash);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  closers.push(async () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { server, asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/lookup` };
+}
+
+function open(url: string, timeout = 1000): { source: KeySource; observer: CountingObserver; lines: string[] } {
+  const observer = countingObserver();
+  const lines: string[] = [];
+  const source = createHttpSource(
+    { url, headers: { authorization: "Bearer service-token" }, timeout },
+    {
+      now: Date.now,
+      mono: () => performance.now(),
+      observer,
+      log: (_level, event, fields) => lines.push(event + JSON.stringify(fields)),
+    },
+  );
+  closers.push(() => source.close());
+  return { source, observer, lines };
+}
+
+const sendJson = (value: unknown) => (response: ServerResponse) => {
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(value));
+};
+
+describe("a key service", () => {
+  it("is asked with POST, the hash and its own credentials, and gives a record", async () => {
+    const { url, asked } = await startService(sendJson(GOOD));
+    const { source, observer } = open(url);
+    const lookup = await source.find(A);
+    expect(lookup).toMatchObject({ tier: "http", record: recordOf("a", { createdAt: null, updatedAt: null }) });
+    expect(asked).toHaveLength(1);
+    expect(asked[0]).toMatchObject({ method: "POST", body: `{"hash":"${A}"}` });
+    expect(asked[0]?.headers).toMatchObject({
+      authorization: "Bearer service-token",
+      "content-type": "application/json",
+    });
+    expect(observer.count("http", "hit")).toBe(1);
+  });
+
+  it("says 404 for a key it does not know", async () => {
+    const { url } = await startService((response) => response.writeHead(404).end("<h1>nothing here</h1>"));
+    const { source, observer } = open(url);
+    expect((await source.find(A)).record).toBeNull();
+    expect(observer.count("http", "absent")).toBe(1);
+  });
+
+  it.each<[string, LookupOutcome, (response: ServerResponse) => void]>([
+    ["200 that is not JSON", "invalid", (response) => response.end("<html>")],
+    ["200 without a body", "invalid", (response) => response.end()],
+    ["200 that is not UTF-8", "invalid", (response) => response.end(Buffer.from('{"id":"\xff"}', "latin1"))],
+    ["200 valid:false", "invalid", sendJson({ valid: false })],
+    ["200 with another key's record", "invalid", sendJson({ ...GOOD, hash: hashOf("b") })],
+    ["200 without permissions", "invalid", sendJson({ ...GOOD, permissions: undefined })],
+    ["200 with permissions as a string", "invalid", sendJson({ ...GOOD, permissions: "*" })],
+    ["200 over 1 MiB", "invalid", sendJson({ ...GOOD, padding: "x".repeat(1_100_000) })],
+    [
+      "200 without end",
+      "invalid",
+      (response) => {
+        response.on("close", () => clearInterval(timer));
+        const timer = setInterval(() => response.write("x".repeat(200_000)), 1);
+      },
+    ],
+    ["404 over 1 MiB", "invalid", (response) => response.writeHead(404).end("x".repeat(1_100_000))],
+    ["401: our own credentials are refused", "error", (response) => response.writeHead(401).end()],
+    ["403", "error", (response) => response.writeHead(403).end()],
+    ["429", "error", (response) => response.writeHead(429).end()],
+    ["500", "error", (response) => response.writeHead(500).end()],
+    ["204", "error", (response) => response.writeHead(204).end()],
+    ["301 to itself", "error", (response) => response.writeHead(301, { location: "/lookup" }).end()],
+    ["307 elsewhere", "error", (response) => response.writeHead(307, { location: "http://127.0.0.1:1/" }).end()],
+    [
+      "a body that breaks off",
+      "error",
+      (response) => {
+        response.writeHead(200, { "content-length": "1000" });
+        response.write("{");
+        setImmediate(() => response.destroy());
+      },
+    ],
+    ["a reset", "error", (response) => response.socket?.resetAndDestroy()],
+    ["bytes that are not HTTP", "error", (response) => response.socket?.end("SSH-2.0-OpenSSH\r\n\r\n")],
+  ])("can not tell by %s", async (_name, outcome, answer) => {
+    const { url, asked } = await startService(answer);
+    const { source, observer } = open(url);
+    await expect(source.find(A)).rejects.toBeInstanceOf(SourceUnavailable);
+    expect(observer.count("http", outcome)).toBe(1);
+    expect(asked).toHaveLength(1);
+  });
+
+  it.each<[string, (response: ServerResponse) => void]>([
+    ["silence", () => {}],
+    [
+      "a slow drip",
+      (response) => {
+        const timer = setInterval(() => response.write(" "), 20);
+        response.on("close", () => clearInterval(timer));
+      },
+    ],
+  ])("can not tell by %s, and says so when its time is over", async (_name, answer) => {
+    const { url } = await startService(answer);
+    const { source } = open(url, 150);
+    const startedAt = performance.now();
+    await expect(source.find(A)).rejects.toThrow(/time-out/);
+    expect(performance.now() - startedAt).toBeLessThan(1000);
+  });
+
+  it("that is late does not make those wait longer who wait for a connection", async () => {
+    const { url } = await startService(() => {});
+    const { source } = open(url, 200);
+    const startedAt = performance.now();
+    const all = Array.from({ length: 300 }, (_, index) => Promise.resolve(source.find(hashOf(`${index}`))));
+    const outcomes = await Promise.allSettled(all);
+    expect(outcomes.every(({ status }) => status === "rejected")).toBe(true);
+    expect(performance.now() - startedAt).toBeLessThan(1500);
+  });
+
+  it("that is away costs the first few a wait and the rest nothing, and is tried again within a second", async () => {
+    const { url, server, asked } = await startService(sendJson(GOOD));
+    const { source, lines } = open(url);
+    await source.find(A);
+    server.closeAllConnections();
+    server.close();
+    for (let index = 0; index < 5; index += 1) await expect(source.find(A)).rejects.toBeInstanceOf(SourceUnavailable);
+    const startedAt = performance.now();
+    for (let index = 0; index < 1000; index += 1) await expect(source.find(A)).rejects.toThrow(/out of reach/);
+    expect(performance.now() - startedAt).toBeLessThan(500);
+    expect(lines.filter((line) => line.startsWith("key_service_down"))).toHaveLength(1);
+    server.listen(Number(new URL(url).port), "127.0.0.1");
+    await once(server, "listening");
+    await until(
+      "it is asked again",
+      () =>
+        Promise.resolve(source.find(A)).then(
+          () => true,
+          () => false,
+        ),
+      3000,
+    );
+    expect(asked.length).toBeGreaterThan(1);
+    expect(lines.filter((line) => line.startsWith("key_service_up"))).toHaveLength(1);
+  });
+
+  it("that gave one malformed record is not given up on for the others", async () => {
+    const { url } = await startService((response, hash) => sendJson(hash === A ? GOOD : { nonsense: true })(response));
+    const { source } = open(url);
+    for (let index = 0; index < 20; index += 1) await expect(source.find(hashOf("b"))).rejects.toThrow(/unreadable/);
+    expect((await source.find(A)).record?.id).toBe("key_a");
+  });
+
+  it("that closed an idle connection is asked again over a new one", async () => {
+    const { url, server } = await startService(sendJson(GOOD));
+    const { source } = open(url);
+    for (let round = 0; round < 5; round += 1) {
+      expect((await source.find(A)).record?.id).toBe("key_a");
+      server.closeIdleConnections();
+    }
+  });
+
+  it("is reached once it says 404 for a hash that nobody has, however late it comes up", async () => {
+    const { url, server } = await startService(sendJson(GOOD));
+    server.close();
+    const { source } = open(url);
+    expect(source.readiness()).toMatchObject({ ready: false });
+    server.listen(Number(new URL(url).port), "127.0.0.1");
+    await until("ready", () => source.readiness().ready, 5000);
+    expect(source.readiness()).toEqual({ ready: true, reason: "" });
+  });
+
+  it("that answers anything to everyone is not ready", async () => {
+    const server = createServer((_request, response) => sendJson({ ...GOOD, hash: ZERO })(response));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closers.push(async () => void server.close());
+    const { source } = open(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+    await until("asked", () => source.readiness().reason.includes("nobody"), 3000);
+    expect(source.readiness().ready).toBe(false);
+  });
+});

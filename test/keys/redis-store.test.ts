@@ -1,0 +1,354 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { createRedisLayout } from "../../src/keys/redis-layout.ts";
+import { createRedisSource } from "../../src/keys/redis-source.ts";
+import { createRedisStore, IncompleteChange } from "../../src/keys/redis-store.ts";
+import { type KeyRecord, standing } from "../../src/keys/root-key.ts";
+import { type KeyFields, type Keyring, KeyStoreRefusal, SourceUnavailable } from "../../src/keys/source.ts";
+import { countingObserver, hashOf, recordOf } from "../support/key-parts.ts";
+import { describeRedis, startRedis, startShim, type TestRedis } from "../support/redis.ts";
+
+const layout = createRedisLayout("sentinel:");
+const FIELDS: KeyFields = {
+  name: "CI",
+  workspaceId: null,
+  permissions: ["api.api_1.read_api"],
+  roles: [],
+  expiresAt: null,
+  externalId: null,
+  meta: {},
+};
+
+describeRedis("the store in Redis", () => {
+  let server: TestRedis;
+  let redis: RedisConnection;
+  const opened: RedisConnection[] = [];
+  const lines: string[] = [];
+
+  async function open(url = server.url, commandTimeout = 500): Promise<RedisConnection> {
+    const connection = await connectRedis(
+      { url, keyPrefix: "sentinel:", commandTimeout },
+      {
+        log: (_level, event, fields) => lines.push(`${event} ${JSON.stringify(fields)}`),
+        mono: () => performance.now(),
+      },
+    );
+    opened.push(connection);
+    return connection;
+  }
+
+  const storeOn = (connection: RedisConnection, records: "redis" | "service" = "redis") =>
+    createRedisStore(connection, { layout, keyPrefix: "unkey_", records, forgottenMs: 60_000, now: Date.now });
+  const source = () =>
+    createRedisSource({
+      redis,
+      layout,
+      now: Date.now,
+      mono: () => performance.now(),
+      observer: countingObserver(),
+      log: () => {},
+    });
+  const changes = () => server.cli("XRANGE", layout.changes, "-", "+").split("\n");
+
+  beforeAll(async () => {
+    server = await startRedis();
+    redis = await open();
+    expect(await redis.whenUp(5000)).toBe(true);
+  });
+  beforeEach(() => {
+    server.cli("FLUSHALL");
+    server.cli("CONFIG", "SET", "maxmemory", "0");
+  });
+  afterAll(async () => {
+    for (const connection of opened) await connection.close();
+    await server.close();
+  });
+
+  it("creates a key whose secret is in the answer and nowhere in Redis", async () => {
+    const { keyId, key } = await storeOn(redis).create({ ...FIELDS, externalId: "user_1", meta: { team: "a" } });
+    expect(keyId).toMatch(/^key_/);
+    expect(key).toMatch(/^unkey_[1-9A-HJ-NP-Za-km-z]{24}$/);
+    const { record } = await source().find(hashOf(key));
+    expect(record).toMatchObject({
+      id: keyId,
+      name: "CI",
+      enabled: true,
+      start: key.slice(0, 10),
+      identity: { externalId: "user_1", meta: {} },
+      meta: { team: "a" },
+    });
+    const dump = server
+      .cli("KEYS", "*")
+      .split("\n")
+      .map((name) => name + server.cli("DUMP", name))
+      .join("\n");
+    expect(dump).not.toContain(key.slice(11));
+    expect(dump).not.toContain(key.slice(6, 14));
+  });
+
+  it("appends each change to the stream: op, hash, id, at", async () => {
+    const store = storeOn(redis);
+    const { keyId, key } = await store.create(FIELDS);
+    await store.setEnabled(keyId, false);
+    await store.delete(keyId);
+    const lines = changes();
+    expect(lines.filter((line) => line === "upsert")).toHaveLength(2);
+    expect(lines.filter((line) => line === "delete")).toHaveLength(1);
+    expect(lines.filter((line) => line === hashOf(key))).toHaveLength(3);
+    expect(lines.filter((line) => line === keyId)).toHaveLength(3);
+    expect(Math.abs(Number(lines[lines.indexOf("at") + 1]) - Date.now())).toBeLessThan(5000);
+  });
+
+  it("gets, finds by hash, and lists what is there", async () => {
+    const store = storeOn(redis);
+    const created = await Promise.all(Array.from({ length: 1200 }, () => store.create(FIELDS)));
+    const first = created[0] ?? { keyId: "", key: "" };
+    expect((await store.get(first.keyId))?.id).toBe(first.keyId);
+    expect((await store.findByHash(hashOf(first.key)))?.id).toBe(first.keyId);
+    expect(await store.get("key_nobody")).toBeNull();
+    expect(await store.findByHash(hashOf("nobody"))).toBeNull();
+    const ids: string[] = [];
+    for await (const { id } of store.list()) ids.push(id);
+    expect(ids.sort()).toEqual(created.map(({ keyId }) => keyId).sort());
+  });
+
+  it("updates what is given, clears what is named, and leaves the rest", async () => {
+    const store = storeOn(redis);
+    const { keyId } = await store.create({ ...FIELDS, externalId: "user_1", meta: { a: 1 } });
+    const record = await store.update(keyId, { permissions: ["api.*.read_api"] }, ["name"]);
+    expect(record).toMatchObject({ name: null, permissions: ["api.*.read_api"], meta: { a: 1 } });
+    expect([...record.grants]).toEqual(["api.*.read_api"]);
+    expect(await store.get(keyId)).toEqual(record);
+    expect((await store.update(keyId, {}, ["external-id"])).identity).toBeNull();
+  });
+
+  it("does not lose a disable to an update made at the same time", async () => {
+    const { keyId } = await storeOn(redis).create(FIELDS);
+    const stores = await Promise.all(Array.from({ length: 4 }, async () => storeOn(await open())));
+    await Promise.all([
+      ...stores.map((store, index) => store.update(keyId, { name: `n${index}` }, [])),
+      storeOn(redis).setEnabled(keyId, false),
+    ]);
+    expect((await storeOn(redis).get(keyId))?.enabled).toBe(false);
+  });
+
+  it.each<[string, Partial<KeyFields>]>([
+    ["a permission that would satisfy nothing", { permissions: ["api.*.*"] }],
+    ["a past expiry", { expiresAt: Date.now() - 1 }],
+    ["an unknown role", { roles: ["nobody"] }],
+    ["an unknown workspace", { workspaceId: "ws_nobody" }],
+    ["a record over 64 KiB", { meta: { text: "x".repeat(70_000) } }],
+    ["meta nested too deeply", { meta: JSON.parse(`{"a":${"[".repeat(50)}${"]".repeat(50)}}`) }],
+  ])("refuses %s, and changes nothing", async (_name, change) => {
+    await expect(storeOn(redis).create({ ...FIELDS, ...change })).rejects.toMatchObject({
+      name: "KeyStoreRefusal",
+      reason: "refused",
+    });
+    expect(server.cli("DBSIZE")).toBe("0");
+  });
+
+  it("says of an id that is not there that it is unknown", async () => {
+    const store = storeOn(redis);
+    const unknown = { name: "KeyStoreRefusal", reason: "unknown" };
+    await expect(store.update("key_x", {}, [])).rejects.toMatchObject(unknown);
+    await expect(store.setEnabled("key_x", true)).rejects.toMatchObject(unknown);
+    await expect(store.reroll("key_x", 0)).rejects.toMatchObject(unknown);
+    await expect(store.delete("key_x")).rejects.toMatchObject(unknown);
+    await expect(store.forget({ id: "key_x" })).rejects.toMatchObject(unknown);
+  });
+
+  it("rerolls: a new id and secret, the old one gone at once, or at the end of its grace", async () => {
+    const store = storeOn(redis);
+    const old = await store.create(FIELDS);
+    const next = await store.reroll(old.keyId, 0);
+    expect(next.keyId).not.toBe(old.keyId);
+    expect(await store.findByHash(hashOf(old.key))).toBeNull();
+    expect(await store.get(old.keyId)).toBeNull();
+    const last = await store.reroll(next.keyId, 60_000);
+    const ending = (await store.get(next.keyId)) as KeyRecord;
+    expect(standing(ending, Date.now())).toBe("valid");
+    expect(standing(ending, Date.now() + 60_001)).toBe("expired");
+    expect(Number(server.cli("PTTL", layout.key(hashOf(next.key))))).toBeGreaterThan(50_000);
+    expect(Number(server.cli("PTTL", layout.id(next.keyId)))).toBeGreaterThan(50_000);
+    expect((await store.findByHash(hashOf(last.key)))?.permissions).toEqual(FIELDS.permissions);
+    await store.update(next.keyId, { expiresAt: Date.now() + 3_600_000 }, []);
+    expect(server.cli("PTTL", layout.key(hashOf(next.key)))).toBe("-1");
+  });
+
+  it("says what holds when the record was written but not announced, and hands over the secret all the same", async () => {
+    server.cli("SET", layout.changes, "not a stream");
+    const failure = await storeOn(redis)
+      .create(FIELDS)
+      .catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(IncompleteChange);
+    const { created, message } = failure as IncompleteChange;
+    expect(message).toMatch(/was stored, but announcing it failed .*WRONGTYPE.*fresh/);
+    expect((await source().find(hashOf(created?.key ?? ""))).record?.id).toBe(created?.keyId);
+    await expect(storeOn(redis).setEnabled(created?.keyId ?? "", false)).rejects.toThrow(
+      /was disabled, but announcing/,
+    );
+    expect((await source().find(hashOf(created?.key ?? ""))).record?.enabled).toBe(false);
+    await expect(storeOn(redis).delete(created?.keyId ?? "")).rejects.toThrow(/was deleted, but announcing/);
+    server.cli("DEL", layout.changes);
+    await storeOn(redis).delete(created?.keyId ?? "");
+    expect(changes()).toContain("delete");
+  });
+
+  it.each<[string, (port: number) => Promise<void>]>([
+    ["down", async () => server.kill()],
+    ["frozen", async () => server.freeze()],
+  ])("changes nothing while Redis is %s", async (_name, breakIt) => {
+    const { keyId } = await storeOn(redis).create(FIELDS);
+    await breakIt(server.port);
+    try {
+      const late = storeOn(await open());
+      await expect(late.create(FIELDS)).rejects.toBeInstanceOf(SourceUnavailable);
+      await expect(late.setEnabled(keyId, false)).rejects.not.toBeInstanceOf(IncompleteChange);
+    } finally {
+      server.thaw();
+      if (_name === "down") await server.restart();
+    }
+    const again = await open();
+    expect(await again.whenUp(5000)).toBe(true);
+    if (_name === "frozen") {
+      expect((await storeOn(again).get(keyId))?.enabled).toBe(true);
+      expect(server.cli("XLEN", layout.changes)).toBe("1");
+    }
+    expect(await redis.whenUp(5000)).toBe(true);
+  });
+
+  it("changes nothing while Redis is out of memory", async () => {
+    server.cli("SET", "filler", "x".repeat(1000));
+    server.cli("CONFIG", "SET", "maxmemory", "1mb");
+    const failure = storeOn(redis).create(FIELDS);
+    await expect(failure).rejects.toThrow(/OOM.*nothing was changed/);
+    expect(server.cli("KEYS", "sentinel:*")).toBe("");
+  });
+
+  it("does not claim to know what became of a write that was never answered", async () => {
+    const shim = await startShim(server.port);
+    const slow = await open(shim.url);
+    expect(await slow.whenUp(5000)).toBe(true);
+    const { keyId } = await storeOn(redis).create(FIELDS);
+    const store = storeOn({
+      ...slow,
+      call: (command, ...args) => {
+        if (command === "EVAL") shim.set({ kind: "freeze" });
+        return slow.call(command, ...args);
+      },
+      whenUp: (ms) => slow.whenUp(ms),
+    });
+    await expect(store.setEnabled(keyId, false)).rejects.toThrow(/not known whether/);
+    await shim.close();
+  });
+
+  it("never logs a value, an argument or a secret", () => {
+    expect(lines.join("\n")).not.toMatch(/unkey_|sentinel:|key_/);
+    expect(lines.length).toBeGreaterThan(0);
+  });
+
+  const keyring = (records: readonly KeyRecord[], change: Partial<Keyring> = {}): Keyring => ({
+    records,
+    roles: new Map(),
+    workspaces: new Map(),
+    ...change,
+  });
+
+  it("imports a keyring, its roles and workspaces, and announces each record", async () => {
+    const store = storeOn(redis);
+    const records = Array.from({ length: 1500 }, (_, index) => recordOf(`k${index}`));
+    const roles = new Map([["reader", ["api.*.read_api"]]]);
+    const workspaces = new Map([["ws_acme", true]]);
+    expect(await store.importKeyring(keyring(records, { roles, workspaces }))).toEqual({ created: 1500, updated: 0 });
+    expect((await source().find(hashOf("k1499"))).record).toEqual(recordOf("k1499"));
+    expect(server.cli("XLEN", layout.changes)).toBe("1500");
+    const { keyId } = await store.create({ ...FIELDS, roles: ["reader"], workspaceId: "ws_acme" });
+    expect([...((await store.get(keyId))?.grants ?? [])]).toEqual(["api.*.read_api", "api.api_1.read_api"]);
+  });
+
+  it("replaces by id on import: the old hash stops working", async () => {
+    const store = storeOn(redis);
+    await store.importKeyring(keyring([recordOf("a")]));
+    const again = recordOf("new secret", { id: "key_a" });
+    expect(await store.importKeyring(keyring([again]))).toEqual({ created: 0, updated: 1 });
+    expect(await store.findByHash(hashOf("a"))).toBeNull();
+    expect((await store.get("key_a"))?.hash).toBe(hashOf("new secret"));
+    expect(changes()).toContain("delete");
+  });
+
+  it("refuses an import with a hash that another id holds, and writes nothing", async () => {
+    const store = storeOn(redis);
+    await store.importKeyring(keyring([recordOf("a")]));
+    const attempt = store.importKeyring(keyring([recordOf("b"), recordOf("a", { id: "key_thief" })]));
+    await expect(attempt).rejects.toBeInstanceOf(KeyStoreRefusal);
+    expect(await store.get("key_b")).toBeNull();
+  });
+
+  it("takes back what an import wrote when a later write fails", async () => {
+    const store = storeOn(redis);
+    await store.importKeyring(keyring([recordOf("a")]));
+    let batches = 0;
+    const failing = storeOn({
+      ...redis,
+      whenUp: async () => true,
+      pipeline: async (commands) => {
+        if (commands[0]?.[0] === "SET" && ++batches === 3) throw new SourceUnavailable("lost");
+        return redis.pipeline(commands);
+      },
+    });
+    const records = [recordOf("a", { name: "changed" }), ...Array.from({ length: 2000 }, (_, i) => recordOf(`k${i}`))];
+    await expect(failing.importKeyring(keyring(records))).rejects.toThrow(/nothing was changed/);
+    expect(await store.get("key_a")).toEqual(recordOf("a"));
+    expect(server.cli("DBSIZE")).toBe("3");
+  });
+
+  it("gives a role or workspace its new meaning in the records that name it, too", async () => {
+    const store = storeOn(redis);
+    const roles = new Map([["reader", ["api.*.read_api"]]]);
+    const workspaces = new Map([["ws_acme", true]]);
+    await store.importKeyring(keyring([], { roles, workspaces }));
+    const { keyId } = await store.create({ ...FIELDS, roles: ["reader"], workspaceId: "ws_acme" });
+    await store.importKeyring(
+      keyring([], { roles: new Map([["reader", ["api.*.list_apis"]]]), workspaces: new Map([["ws_acme", false]]) }),
+    );
+    const record = (await store.get(keyId)) as KeyRecord;
+    expect([...record.grants]).toEqual(["api.*.list_apis", "api.api_1.read_api"]);
+    expect(standing(record, Date.now())).toBe("workspace_disabled");
+  });
+
+  it("forgets shared copies where a key service holds the records, and manages nothing else there", async () => {
+    const store = storeOn(redis, "service");
+    await expect(store.create(FIELDS)).rejects.toThrow(/live in the key service/);
+    server.cli("SET", layout.id("key_a"), hashOf("a"));
+    await store.forget({ id: "key_a" });
+    await store.forget({ hash: hashOf("b") });
+    expect(changes().filter((line) => line === "forget")).toHaveLength(2);
+    expect(server.cli("GET", layout.key(hashOf("a")))).toContain("forgotten");
+  });
+
+  it("does not harm a record of its own when told to forget it", async () => {
+    const store = storeOn(redis);
+    const { keyId } = await store.create(FIELDS);
+    await store.forget({ id: keyId });
+    expect((await store.get(keyId))?.id).toBe(keyId);
+    expect(changes()).toContain("forget");
+  });
+
+  it("waits for every live instance and every worker of it, and names those that do not answer", async () => {
+    const store = storeOn(redis);
+    expect(await store.waitForInstances(1000)).toMatchObject({ instances: 0, acknowledged: 0, missing: [] });
+    for (const follower of ["alpha/0", "alpha/1", "beta/0", "gone/0"]) {
+      server.cli("ZADD", layout.instances, "1", follower);
+      if (follower !== "gone/0") server.cli("SET", layout.instance(follower), "1-0", "PX", "15000");
+    }
+    const { keyId } = await store.create(FIELDS);
+    await store.setEnabled(keyId, false);
+    const last = server.cli("XREVRANGE", layout.changes, "+", "-", "COUNT", "1").split("\n")[0] ?? "";
+    server.cli("SET", layout.instance("alpha/0"), last, "PX", "15000");
+    server.cli("SET", layout.instance("beta/0"), last, "PX", "15000");
+    expect(await store.waitForInstances(150)).toMatchObject({ instances: 2, acknowledged: 1, missing: ["alpha"] });
+    const waiting = store.waitForInstances(5000);
+    server.cli("SET", layout.instance("alpha/1"), last, "PX", "15000");
+    expect(await waiting).toMatchObject({ instances: 2, acknowledged: 2, missing: [] });
+  });
+});
