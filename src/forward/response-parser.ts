@@ -208,10 +208,16 @@ export class ResponseParser {
     const name = text.slice(from, nameEnd);
     const value = text.slice(i, end);
     this.#headers.push(name, value);
-    return this.#noteField(name, value);
+    const problem = this.#noteField(name, value);
+    // Readers disagree whether a tab beside the value belongs to it; where framing hangs on that, nobody may guess.
+    return problem === FRAMES
+      ? text.slice(nameEnd, to).includes("\t")
+        ? "tab beside a framing value"
+        : null
+      : problem;
   }
 
-  /** The few fields that decide about framing and reuse; told apart by length first. */
+  /** The few fields that decide about framing and reuse; told apart by length first. A problem, null, or `FRAMES`. */
   #noteField(name: string, value: string): string | null {
     switch (name.length) {
       case 10:
@@ -221,6 +227,9 @@ export class ResponseParser {
         return null;
       case 14:
         return isName(name, "content-length") ? this.#noteLength(value) : null;
+      case 16:
+        if (isName(name, "proxy-connection") && this.#state !== TRAILERS) this.#close ||= listsClose(value);
+        return null;
       case 17:
         return isName(name, "transfer-encoding") ? this.#noteCoding(value) : null;
       default:
@@ -234,7 +243,7 @@ export class ResponseParser {
     if (this.#chunked) return "both Content-Length and Transfer-Encoding";
     if (!DIGITS.test(value)) return "malformed Content-Length";
     this.#length = Number(value);
-    return null;
+    return FRAMES;
   }
 
   #noteCoding(value: string): string | null {
@@ -244,7 +253,7 @@ export class ResponseParser {
     if (!isName(value, "chunked")) return "transfer coding other than chunked";
     if (this.#minor === 0) return "Transfer-Encoding on HTTP/1.0";
     this.#chunked = true;
-    return null;
+    return FRAMES;
   }
 
   #noteKeepAlive(value: string): void {
@@ -273,8 +282,10 @@ export class ResponseParser {
 
   #endInterim(chunk: Buffer, at: number): number {
     const headers = this.#headers;
+    if (this.#status === 101 && !this.#upgradeAsked) return this.#stopAt(chunk, "status 101 that nobody asked for");
+    if (this.#minor === 0) return this.#stopAt(chunk, "interim answer on HTTP/1.0");
+    if (this.#close) return this.#stopAt(chunk, "interim answer that closes the connection");
     if (this.#status === 101) {
-      if (!this.#upgradeAsked || this.#minor === 0) return this.#stopAt(chunk, "status 101 that nobody asked for");
       this.#state = DONE;
       this.#sink.onUpgrade(headers, chunk.subarray(at));
       return chunk.length;
@@ -420,6 +431,8 @@ const INTERIMS_MAX = 8;
 const CHUNK_LINE_MAX = 1024;
 const CHUNK_DIGITS_MAX = 15;
 const EXTENSION_BYTES_MAX = 16 * 1024;
+/** Not a problem: the field was understood and frames the body. */
+const FRAMES = "frames";
 const HEAD_TOO_LARGE = "header block too large";
 
 const HEAD_END = "\r\n\r\n";

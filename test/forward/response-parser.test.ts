@@ -131,6 +131,7 @@ describe("the connection after an answer", () => {
     ["connection: Foo , CLOSE\r\n", false],
     ["Connection: keep-alive\r\nConnection: close\r\n", false],
     ["Connection: closed\r\n", true],
+    ["Proxy-Connection: close\r\n", false],
   ])("with %j is kept: %s", (field, kept) => {
     expect(parse(`${OK}${field}Content-Length: 0\r\n\r\n`).keepAlive).toBe(kept);
   });
@@ -212,6 +213,14 @@ describe("refuses", () => {
     ],
     ["chunked on 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding on HTTP/1.0"],
     ["101 that nobody asked for", "HTTP/1.1 101 X\r\n\r\n", "status 101 that nobody asked for"],
+    ["an interim answer on 1.0", "HTTP/1.0 100 Continue\r\n\r\n", "interim answer on HTTP/1.0"],
+    [
+      "an interim answer that is the last",
+      `HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n${OK}\r\n`,
+      "interim answer that closes the connection",
+    ],
+    ["a tab before a length", fields("Content-Length:\t5"), "tab beside a framing value"],
+    ["a tab after a coding", fields("Transfer-Encoding: chunked\t"), "tab beside a framing value"],
     ["a ninth interim answer", INTERIMS, "too many interim answers"],
     ["257 header lines", fields(MANY), "too many header lines"],
     ["a header block over 64 KiB", `${OK}A: ${"x".repeat(65_536)}\r\n\r\n`, "header block too large"],
