@@ -23,9 +23,17 @@ export async function collectProcessFigures(): Promise<ProcessFigures> {
 
 /** The text of a scrape, the figures of several processes taken together. */
 export async function formatProcessFigures(processes: readonly ProcessFigures[]): Promise<string> {
-  // prom-client takes the objects apart in place: it gets its own.
-  const merged = AggregatorRegistry.aggregate(structuredClone(processes) as object[]);
-  return merged.metrics();
+  return aggregate(processes).metrics();
+}
+
+/** The figures of several processes as those of one. */
+export async function mergeProcessFigures(processes: readonly ProcessFigures[]): Promise<ProcessFigures> {
+  return (await aggregate(processes).getMetricsAsJSON()) as ProcessFigures;
+}
+
+/** prom-client takes the objects apart in place: it gets its own. */
+function aggregate(processes: readonly ProcessFigures[]): Registry {
+  return AggregatorRegistry.aggregate(structuredClone(processes) as object[]);
 }
 
 function begin(): Registry {

@@ -1,0 +1,315 @@
+import cluster, { type Worker } from "node:cluster";
+import { type AdminState, isReady } from "./admin/state.ts";
+import type { Log } from "./telemetry/logger.ts";
+import { retireScrapes, type Scrape } from "./telemetry/scrape.ts";
+
+/** What the process that holds the workers can do with them. */
+export interface RunningWorkers {
+  /** Where clients connect, as the workers say. */
+  readonly addresses: readonly string[];
+  /** The workers as one: ready while one of them is. */
+  state(): Promise<AdminState>;
+  /** The figures of each worker, and of those that ended, as one more. */
+  scrapes(): Promise<readonly Scrape[]>;
+  /** Every worker reads its configuration anew. */
+  reload(): void;
+  /** Every worker finishes what runs; resolves when all have ended. */
+  drain(): Promise<void>;
+  /** Ends every worker at once. */
+  kill(): void;
+}
+
+export interface WorkersOptions {
+  readonly count: number;
+  readonly log: Log;
+  /** How long a worker may take to drain before it is ended. */
+  readonly drainTimeoutMs: number;
+  /** Delay before a worker that died is replaced: doubled with each that died young, up to `maxMs`. */
+  readonly backOff?: { readonly firstMs: number; readonly maxMs: number };
+}
+
+/** A worker could not start; it has said why. `exitCode` is what it ended with. */
+export class WorkerStartFailed extends Error {
+  override readonly name = "WorkerStartFailed";
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`a worker ended with ${exitCode} before it listened`);
+    this.exitCode = exitCode;
+  }
+}
+
+/** What a worker is asked for, by the process that holds it. */
+export interface WorkerSide {
+  readonly addresses: readonly string[];
+  state(): AdminState;
+  scrape(): Promise<Scrape>;
+  reload(): Promise<void>;
+  drain(): Promise<void>;
+}
+
+/**
+ * Runs this program `count` more times as workers that share their listeners, and keeps that many running. Resolves
+ * when all of them listen; rejects with `WorkerStartFailed` when one ends before that.
+ */
+export async function runWorkers(options: WorkersOptions): Promise<RunningWorkers> {
+  const pool = new WorkerPool(options);
+  await pool.start();
+  return pool;
+}
+
+/**
+ * Makes this process do what the one that holds it says. Signals are left to that one: a terminal and most supervisors
+ * send them to both, and a worker that ended by itself would be replaced.
+ */
+export function serveAsWorker(side: WorkerSide, log: Log, exit: (code: number) => void = process.exit): void {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+  // The holder is gone: node says `disconnect` next and ends this process.
+  cluster.worker?.on("error", () => {});
+  const failed = (during: string) => (error: unknown) => {
+    log("error", `worker_${during}_failed`, { error: error instanceof Error ? error : new Error(String(error)) });
+  };
+  process.on("message", (message: ToWorker) => {
+    if (message.kind === "reload") side.reload().catch(failed("reload"));
+    else if (message.kind === "ask") answer(side, message).catch(failed(message.what));
+    else if (message.kind === "drain") {
+      side
+        .drain()
+        .catch(failed("drain"))
+        .finally(() => exit(0));
+    }
+  });
+  tell({ kind: "listening", addresses: side.addresses });
+}
+
+type ToWorker =
+  | { readonly kind: "ask"; readonly id: number; readonly what: "state" | "scrape" }
+  | { readonly kind: "reload" }
+  | { readonly kind: "drain" };
+
+type FromWorker =
+  | { readonly kind: "listening"; readonly addresses: readonly string[] }
+  | { readonly kind: "answer"; readonly id: number; readonly value: AdminState | Scrape };
+
+async function answer(side: WorkerSide, { id, what }: ToWorker & { kind: "ask" }): Promise<void> {
+  tell({ kind: "answer", id, value: what === "state" ? side.state() : await side.scrape() });
+}
+
+function tell(message: FromWorker): void {
+  // Without a channel the holder is gone, and node ends this process by itself.
+  if (process.connected) process.send?.(message);
+}
+
+/** How long a worker may take to answer; one that hangs must not hang a scrape. */
+const ANSWER_TIMEOUT_MS = 2000;
+
+/** A worker that ran for this long did not die of how it was started. */
+const SETTLED_AFTER_MS = 30_000;
+
+class WorkerPool implements RunningWorkers {
+  addresses: readonly string[] = [];
+  readonly #options: WorkersOptions;
+  readonly #backOff: { readonly firstMs: number; readonly maxMs: number };
+  readonly #members = new Set<Member>();
+  readonly #restarts = new Set<NodeJS.Timeout>();
+  #retired: Promise<readonly Scrape[]> = Promise.resolve([]);
+  #lastState: AdminState | null = null;
+  #diedYoung = 0;
+  #stopping = false;
+
+  constructor(options: WorkersOptions) {
+    this.#options = options;
+    this.#backOff = options.backOff ?? { firstMs: 100, maxMs: 10_000 };
+  }
+
+  async start(): Promise<void> {
+    const members = Array.from({ length: this.#options.count }, () => this.#fork());
+    try {
+      const addresses = await Promise.all(members.map((member) => member.listening));
+      this.addresses = addresses[0] ?? [];
+    } catch (error) {
+      this.kill();
+      throw error;
+    }
+    for (const member of members) this.#keep(member);
+  }
+
+  async state(): Promise<AdminState> {
+    const states = await this.#askAll("state", (member) => member.lastState);
+    this.#lastState = mergeStates(states, this.#lastState, this.#options.count);
+    return this.#lastState;
+  }
+
+  async scrapes(): Promise<readonly Scrape[]> {
+    const live = await this.#askAll("scrape", (member) => member.lastScrape);
+    return [...live, ...(await this.#retired)];
+  }
+
+  reload(): void {
+    for (const member of this.#members) member.send({ kind: "reload" });
+  }
+
+  async drain(): Promise<void> {
+    this.#stop();
+    const deadline = setTimeout(() => this.kill(), this.#options.drainTimeoutMs);
+    for (const member of this.#members) member.send({ kind: "drain" });
+    await Promise.all([...this.#members].map((member) => member.ended));
+    clearTimeout(deadline);
+  }
+
+  kill(): void {
+    this.#stop();
+    for (const member of this.#members) member.worker.process.kill("SIGKILL");
+  }
+
+  #stop(): void {
+    this.#stopping = true;
+    for (const restart of this.#restarts) clearTimeout(restart);
+    this.#restarts.clear();
+  }
+
+  #fork(): Member {
+    const member = new Member(cluster.fork());
+    this.#members.add(member);
+    return member;
+  }
+
+  #keep(member: Member): void {
+    void member.ended.then((ending) => {
+      this.#members.delete(member);
+      this.#retire(member);
+      if (!this.#stopping) this.#replace(member, ending);
+    });
+  }
+
+  #replace(member: Member, { code, signal }: Ending): void {
+    const ranForMs = performance.now() - member.startedAt;
+    this.#diedYoung = ranForMs < SETTLED_AFTER_MS ? this.#diedYoung + 1 : 0;
+    const { firstMs, maxMs } = this.#backOff;
+    const inMs = this.#diedYoung === 0 ? 0 : Math.min(maxMs, firstMs * 2 ** (this.#diedYoung - 1));
+    this.#options.log("error", "worker_ended", { pid: member.worker.process.pid, code, signal, replacedInMs: inMs });
+    const restart = setTimeout(() => {
+      this.#restarts.delete(restart);
+      const next = this.#fork();
+      this.#keep(next);
+      next.listening.then(
+        () => this.#options.log("info", "worker_started", { pid: next.worker.process.pid }),
+        // It ended before it listened: `ended` tells, and it is replaced in its turn.
+        () => {},
+      );
+    }, inMs);
+    this.#restarts.add(restart);
+  }
+
+  #retire({ lastScrape }: Member): void {
+    if (lastScrape === null) return;
+    this.#retired = this.#retired.then(async (before) => [await retireScrapes([...before, lastScrape])]);
+  }
+
+  /** One answer of each worker that listens; of one that does not answer in time, its last. */
+  async #askAll<T extends AdminState | Scrape>(
+    what: "state" | "scrape",
+    last: (member: Member) => T | null,
+  ): Promise<T[]> {
+    const members = [...this.#members].filter((member) => member.isListening);
+    await Promise.all(members.map((member) => member.ask(what)));
+    // One that ended meanwhile counts among the retired.
+    const left = members.filter((member) => this.#members.has(member));
+    return left.map(last).filter((value): value is T => value !== null);
+  }
+}
+
+interface Ending {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** One worker process, seen from outside. */
+class Member {
+  readonly worker: Worker;
+  readonly startedAt = performance.now();
+  readonly listening: Promise<readonly string[]>;
+  readonly ended: Promise<Ending>;
+  isListening = false;
+  lastState: AdminState | null = null;
+  lastScrape: Scrape | null = null;
+  readonly #asked = new Map<number, (value: AdminState | Scrape | null) => void>();
+  #lastId = 0;
+
+  constructor(worker: Worker) {
+    this.worker = worker;
+    this.ended = new Promise((resolve) => {
+      worker.once("exit", (code, signal) => resolve({ code, signal }));
+    });
+    // Writing to a worker that is just ending; that it ended is told by `exit`.
+    worker.on("error", () => {});
+    this.listening = new Promise((resolve, reject) => {
+      worker.on("message", (message: FromWorker) => {
+        if (message.kind === "listening") {
+          this.isListening = true;
+          resolve(message.addresses);
+        } else if (message.kind === "answer") {
+          this.#asked.get(message.id)?.(message.value);
+        }
+      });
+      void this.ended.then(({ code }) => {
+        this.isListening = false;
+        reject(new WorkerStartFailed(code ?? 1));
+        for (const settle of this.#asked.values()) settle(null);
+      });
+    });
+    // Only the start waits for it; later nobody may be there to hear that it failed.
+    this.listening.catch(() => {});
+  }
+
+  send(message: ToWorker): void {
+    if (this.worker.isConnected()) this.worker.send(message);
+  }
+
+  /** Keeps the answer as its last; leaves the last one as it is when none comes in time. */
+  async ask(what: "state" | "scrape"): Promise<void> {
+    const id = ++this.#lastId;
+    const value = await new Promise<AdminState | Scrape | null>((resolve) => {
+      this.#asked.set(id, resolve);
+      setTimeout(() => resolve(null), ANSWER_TIMEOUT_MS).unref();
+      this.send({ kind: "ask", id, what });
+    });
+    this.#asked.delete(id);
+    if (value === null) return;
+    if (what === "state") this.lastState = value as AdminState;
+    else this.lastScrape = value as Scrape;
+  }
+}
+
+/**
+ * Several workers as one: connections go to those that are there, so one that is ready is enough. A target or Redis
+ * counts as well only when all of them reach it.
+ */
+export function mergeStates(states: readonly AdminState[], before: AdminState | null, workers: number): AdminState {
+  const first = states.find(isReady) ?? states[0];
+  if (first === undefined) return without(before);
+  const down = states.find((state) => state.redis?.up === false)?.redis;
+  return {
+    ...first,
+    workers,
+    startedAt: Math.min(...states.map((state) => state.startedAt)),
+    checks: [...first.checks, { name: "workers", ok: true, reason: `${states.length} of ${workers} run` }],
+    upstreams: first.upstreams.map(({ name, targets }) => ({
+      name,
+      targets: targets.map(({ url }) => ({ url, healthy: states.every((state) => isHealthy(state, name, url)) })),
+    })),
+    keys: { ...first.keys, entries: states.reduce((sum, state) => sum + state.keys.entries, 0) },
+    redis: down ?? first.redis,
+  };
+}
+
+function without(before: AdminState | null): AdminState {
+  if (before === null) throw new Error("no worker has answered yet");
+  const others = before.checks.filter((check) => check.name !== "workers");
+  return { ...before, checks: [...others, { name: "workers", ok: false, reason: "no worker answers" }] };
+}
+
+function isHealthy(state: AdminState, upstream: string, url: string): boolean {
+  const targets = state.upstreams.find(({ name }) => name === upstream)?.targets ?? [];
+  return targets.find((target) => target.url === url)?.healthy ?? true;
+}
