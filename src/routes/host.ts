@@ -14,16 +14,27 @@ export interface HostAndPort {
  * are no host. Names are letters, digits, `-`, `_` and `.`, at most 253 long.
  */
 export function parseHost(field: string): HostAndPort | null {
-  const nameEnd = field.charCodeAt(0) === OPENING_BRACKET ? field.indexOf("]") + 1 : nameLength(field);
-  const name = field.slice(0, nameEnd);
-  const port = nameEnd === field.length ? null : parsePort(field, nameEnd);
-  if (port === -1) return null;
-  if (name.charCodeAt(0) === OPENING_BRACKET)
-    return isIpv6(name.slice(1, -1)) ? { name: name.toLowerCase(), port } : null;
-  const end = name.endsWith(".") ? name.length - 1 : name.length;
-  if (end === 0 || end > 253 || name.charCodeAt(0) === DOT || name.charCodeAt(end - 1) === DOT) return null;
-  if (name.includes("..")) return null;
-  return { name: (end === name.length ? name : name.slice(0, end)).toLowerCase(), port };
+  if (field.charCodeAt(0) === OPENING_BRACKET) return parseAddress(field);
+  let end = 0;
+  let afterDot = true;
+  let inLowerCase = true;
+  for (; end < field.length; end++) {
+    const code = field.charCodeAt(end);
+    if (code === COLON) break;
+    if (code === DOT) {
+      if (afterDot) return null;
+      afterDot = true;
+      continue;
+    }
+    if (!isNameCharacter(code)) return null;
+    if (code >= 0x41 && code <= 0x5a) inLowerCase = false;
+    afterDot = false;
+  }
+  const port = parsePort(field, end);
+  const length = afterDot ? end - 1 : end;
+  if (port === NO_PORT_NUMBER || length < 1 || length > 253) return null;
+  const name = field.slice(0, length);
+  return { name: inLowerCase ? name : name.toLowerCase(), port };
 }
 
 /** Reads `match.host`: exact, or `*.example.com`. Letter case and one trailing dot do not matter; a port is a problem. */
@@ -46,24 +57,33 @@ const OPENING_BRACKET = 0x5b;
 const DOT = 0x2e;
 const COLON = 0x3a;
 
-/** How many characters of a name the text begins with. */
-function nameLength(field: string): number {
-  for (let i = 0; i < field.length; i++) {
-    const code = field.charCodeAt(i);
-    const lower = code | 0x20;
-    if (lower >= 0x61 && lower <= 0x7a && code < 0x80) continue;
-    if (!((code >= 0x30 && code <= 0x39) || code === 0x2d || code === DOT || code === 0x5f)) return i;
-  }
-  return field.length;
+const NO_PORT_NUMBER = -1;
+
+function isNameCharacter(code: number): boolean {
+  const lower = code | 0x20;
+  if (lower >= 0x61 && lower <= 0x7a) return code < 0x80;
+  return (code >= 0x30 && code <= 0x39) || code === 0x2d || code === 0x5f;
 }
 
-/** The number after the colon at `at`; -1 where what stands there is no port. */
-function parsePort(field: string, at: number): number {
-  if (field.charCodeAt(at) !== COLON) return -1;
-  const digits = field.slice(at + 1);
-  if (!/^[0-9]{1,5}$/.test(digits)) return -1;
-  const port = Number(digits);
-  return port <= 65535 ? port : -1;
+/** The number after the colon at `at`, null at the end of the field; `NO_PORT_NUMBER` where neither stands there. */
+function parsePort(field: string, at: number): number | null {
+  if (at === field.length) return null;
+  const digits = field.length - at - 1;
+  if (field.charCodeAt(at) !== COLON || digits < 1 || digits > 5) return NO_PORT_NUMBER;
+  let port = 0;
+  for (let i = at + 1; i < field.length; i++) {
+    const digit = field.charCodeAt(i) - 0x30;
+    if (digit < 0 || digit > 9) return NO_PORT_NUMBER;
+    port = port * 10 + digit;
+  }
+  return port <= 65535 ? port : NO_PORT_NUMBER;
+}
+
+function parseAddress(field: string): HostAndPort | null {
+  const end = field.indexOf("]") + 1;
+  const port = parsePort(field, end);
+  if (end === 0 || port === NO_PORT_NUMBER || !isIpv6(field.slice(1, end - 1))) return null;
+  return { name: field.slice(0, end).toLowerCase(), port };
 }
 
 /** RFC 4291 section 2.2: eight groups, `::` for one or more of zero, the last two perhaps as IPv4. No zone. */

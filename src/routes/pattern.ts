@@ -54,7 +54,7 @@ export function parsePathPattern(text: string, kind: "whole" | "prefix"): PathPa
     if (part === "" && !last)
       return problem(column, "must not hold an empty segment: no request with // is let through");
     if (part !== "" || kind === "whole") {
-      const segment = parseSegment(part, column);
+      const segment = parseSegment(part, column, last);
       if (segment.kind === "problem") return segment;
       if (segment.kind === "parameter" && names.has(segment.name)) {
         return problem(column, `must not name {${segment.name}} twice`);
@@ -79,7 +79,7 @@ export function parseRewritePrefix(text: string): { readonly kind: "prefix"; rea
 
 const PARAMETER = /^\{([A-Za-z_][A-Za-z0-9_-]*)\}$/;
 
-function parseSegment(part: string, column: number): PatternSegment | TextProblem {
+function parseSegment(part: string, column: number, last: boolean): PatternSegment | TextProblem {
   const parameter = PARAMETER.exec(part);
   if (parameter?.[1] !== undefined) return { kind: "parameter", name: parameter[1] };
   const brace = part.search(/[{}]/);
@@ -89,16 +89,16 @@ function parseSegment(part: string, column: number): PatternSegment | TextProble
       "must hold braces only around the whole of a segment, as in /{name}: a letter or _, then letters, digits, _ or -",
     );
   }
-  return parseLiteral(part, column);
+  return parseLiteral(part, column, last);
 }
 
 /** A segment has to be spelled the one way in which a canonical path spells it. */
-function parseLiteral(part: string, column: number): PatternSegment | TextProblem {
+function parseLiteral(part: string, column: number, last: boolean): PatternSegment | TextProblem {
   const beyondAscii = part.search(/[^\0-\x7f]/);
   if (beyondAscii !== -1) return problem(column + beyondAscii, notCanonical(encodeBeyondAscii(part)));
-  const canonical = canonicalPath(`/${part}`);
+  const canonical = canonicalPath(last ? `/${part}` : `/${part}/`);
   if (canonical.kind === "path") {
-    const text = canonical.path.slice(1);
+    const text = last ? canonical.path.slice(1) : canonical.path.slice(1, -1);
     return text === part ? { kind: "literal", text } : problem(column, notCanonical(text));
   }
   const { what, offset } = canonical;
