@@ -1,0 +1,173 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type FileWatch, type WatchOptions, watchFiles } from "../../src/config/watch.ts";
+
+let folder: string;
+const open: FileWatch[] = [];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "sentinel-watch-"));
+});
+afterEach(() => {
+  for (const watch of open.splice(0)) watch.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Watches, and waits for changes one after another. */
+async function start(files: () => string[], options: WatchOptions = {}) {
+  let changes = 0;
+  let seen = 0;
+  let wake = () => {};
+  const watch = watchFiles(
+    files,
+    () => {
+      changes += 1;
+      wake();
+    },
+    options,
+  );
+  open.push(watch);
+  await watch.check();
+  return {
+    watch,
+    changes: () => changes,
+    /** Ends with the next change; the test's own time-out fails it otherwise. */
+    async next(): Promise<void> {
+      while (changes <= seen) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      seen = changes;
+    },
+  };
+}
+
+const NO_POLL = { pollMs: 1_000_000 };
+const NO_EVENTS = { pollMs: 20, watchFolder: () => () => {} };
+
+describe.each([
+  ["by events alone", NO_POLL],
+  ["by polling alone", NO_EVENTS],
+])("%s it sees", (_, options) => {
+  test("a file written in place", async () => {
+    const file = join(folder, "a");
+    writeFileSync(file, "1");
+    const watching = await start(() => [file], options);
+    writeFileSync(file, "2");
+    await watching.next();
+    writeFileSync(file, "3");
+    await watching.next();
+  }, 2000);
+
+  test("a file replaced by rename", async () => {
+    const file = join(folder, "a");
+    writeFileSync(file, "1");
+    const watching = await start(() => [file], options);
+    for (const text of ["2", "3", "4"]) {
+      writeFileSync(join(folder, "a.new"), text);
+      renameSync(join(folder, "a.new"), file);
+      await watching.next();
+    }
+  }, 3000);
+
+  test("the link that Kubernetes swaps above a ConfigMap, more than once", async () => {
+    const version = (name: string, text: string) => {
+      mkdirSync(join(folder, name));
+      writeFileSync(join(folder, name, "sentinel.yaml"), text);
+      symlinkSync(name, join(folder, "..data_tmp"));
+      renameSync(join(folder, "..data_tmp"), join(folder, "..data"));
+    };
+    version("..2026_1", "1");
+    symlinkSync(join("..data", "sentinel.yaml"), join(folder, "sentinel.yaml"));
+    const watching = await start(() => [join(folder, "sentinel.yaml")], options);
+    for (const n of [2, 3, 4]) {
+      version(`..2026_${n}`, String(n));
+      rmSync(join(folder, `..2026_${n - 1}`), { recursive: true });
+      await watching.next();
+    }
+  }, 3000);
+
+  test("a file that vanishes and comes back", async () => {
+    const file = join(folder, "a");
+    writeFileSync(file, "1");
+    const watching = await start(() => [file], options);
+    rmSync(file);
+    await watching.next();
+    writeFileSync(file, "1");
+    await watching.next();
+  }, 2000);
+
+  test("both halves of a slow write", async () => {
+    const file = join(folder, "a");
+    writeFileSync(file, "1");
+    const watching = await start(() => [file], options);
+    writeFileSync(file, "keys:\n  sour");
+    await watching.next();
+    writeFileSync(file, "ce: {}\n", { flag: "a" });
+    await watching.next();
+  }, 2000);
+});
+
+test("a folder that is replaced as a whole is seen again", async () => {
+  const inner = join(folder, "inner");
+  mkdirSync(inner);
+  writeFileSync(join(inner, "a"), "1");
+  const watching = await start(() => [join(inner, "a")], { pollMs: 20 });
+  for (const text of ["2", "3"]) {
+    rmSync(inner, { recursive: true });
+    mkdirSync(inner);
+    writeFileSync(join(inner, "a"), text);
+    await watching.next();
+  }
+});
+
+test("the same contents written again are no change", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  const watching = await start(() => [file], NO_POLL);
+  writeFileSync(file, "1");
+  await watching.watch.check();
+  expect(watching.changes()).toBe(0);
+});
+
+test("files that join are followed, and looked at for changes since the reload that named them", async () => {
+  const [a, b] = [join(folder, "a"), join(folder, "b")];
+  writeFileSync(a, "1");
+  writeFileSync(b, "1");
+  let files = [a];
+  const watching = await start(() => files, { ...NO_POLL, watchFolder: () => () => {} });
+  files = [a, b];
+  // Its last change may have come after it was read.
+  writeFileSync(b, "2");
+  await watching.watch.check();
+  expect(watching.changes()).toBe(1);
+  await watching.watch.check();
+  expect(watching.changes()).toBe(1);
+  files = [a];
+  writeFileSync(b, "3");
+  await watching.watch.check();
+  expect(watching.changes()).toBe(1);
+});
+
+test("a change between reading and watching is seen", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  const since = Date.now();
+  writeFileSync(file, "2");
+  const watching = await start(() => [file], { ...NO_POLL, since });
+  expect(watching.changes()).toBe(1);
+});
+
+test("nothing is told after close", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  const watching = await start(() => [file], { pollMs: 1 });
+  writeFileSync(file, "2");
+  const looking = watching.watch.check();
+  watching.watch.close();
+  await looking;
+  await watching.watch.check();
+  expect(watching.changes()).toBe(0);
+});
