@@ -18,6 +18,8 @@ export interface GatewayOptions {
   readonly expectedErrors?: (record: GatewayRecord) => boolean;
   /** Options for node itself, as `--max-old-space-size=64`. */
   readonly nodeOptions?: readonly string[];
+  /** At most so many open descriptors (`ulimit -n`). */
+  readonly descriptors?: number;
   /** Which program to run in place of `dist/sentinel.js start -c FILE`; gets the folder and gives node's arguments. */
   readonly program?: (folder: string) => readonly string[];
 }
@@ -51,6 +53,8 @@ export interface RunningGateway {
   /** Resident memory in bytes (Linux). */
   rssBytes(): number;
   signal(name: NodeJS.Signals): void;
+  /** Stops reading stdout, as a log sink that hangs; false reads again. */
+  holdOutput(hold: boolean): void;
   /** The process' end: its exit code, or null where a signal ended it. */
   readonly exited: Promise<number | null>;
   readonly alive: boolean;
@@ -79,7 +83,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     "-c",
     join(folder, "sentinel.yaml"),
   ];
-  const child = spawn(process.execPath, [...(options.nodeOptions ?? []), ...program], {
+  const command = [process.execPath, ...(options.nodeOptions ?? []), ...program];
+  const limited = ["/bin/sh", "-c", `ulimit -n ${options.descriptors}; exec "$@"`, "sh", ...command];
+  const [file = "", ...args] = options.descriptors === undefined ? command : limited;
+  const child = spawn(file, args, {
     cwd: folder,
     env: { ...process.env, NODE_ENV: "production", ...options.env },
     stdio: "pipe",
@@ -211,6 +218,11 @@ class GatewayProcess implements RunningGateway {
 
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
+  }
+
+  holdOutput(hold: boolean): void {
+    if (hold) this.#child.stdout.pause();
+    else this.#child.stdout.resume();
   }
 
   stop(): Promise<void> {
