@@ -57,6 +57,7 @@ export function createKeyringStore({ path, prefix, now }: KeyringStoreOptions): 
           ...rest,
           ...(checked.externalId !== null && { identity: { externalId: checked.externalId } }),
           createdAt: formatInstant(now()),
+          updatedAt: formatInstant(now()),
         });
       });
       return created;
@@ -94,12 +95,16 @@ export function createKeyringStore({ path, prefix, now }: KeyringStoreOptions): 
       await edit([keyId, created.keyId], (keys, before) => {
         const old = required(before, keyId);
         const at = now();
+        if (old.expiresAt !== null && old.expiresAt <= at) {
+          // The new key would be born expired.
+          throw new KeyStoreRefusal("refused", `key ${keyId} has expired: update its expiry first`);
+        }
         keys.copy(keyId, created.keyId, {
           id: created.keyId,
           hash: hashKey(created.key),
           start: keyStart(created.key, prefix),
           createdAt: formatInstant(at),
-          updatedAt: null,
+          updatedAt: formatInstant(at),
         });
         if (graceMs <= 0) {
           keys.remove(keyId);
@@ -137,7 +142,7 @@ function find(keyring: Keyring, keyId: string): KeyRecord | null {
 
 function required(keyring: Keyring, keyId: string): KeyRecord {
   const record = find(keyring, keyId);
-  if (record === null) throw new KeyStoreRefusal("unknown", `there is no key '${keyId}'`);
+  if (record === null) throw new KeyStoreRefusal("unknown", `there is no key ${keyId}`);
   return record;
 }
 

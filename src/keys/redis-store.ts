@@ -14,6 +14,7 @@ import { markForgotten } from "./shared-source.ts";
 import {
   type Clock,
   type CreatedKey,
+  IncompleteChange,
   type KeyFields,
   KeyStoreRefusal,
   type SharedKeyStore,
@@ -31,18 +32,7 @@ export interface RedisStoreSettings {
   readonly now: Clock;
 }
 
-/**
- * The record was changed (or may have been) and something that belongs to it was not done. The message says what holds
- * now. `created` is the key that was made all the same: its secret is shown nowhere else.
- */
-export class IncompleteChange extends SourceUnavailable {
-  readonly created: CreatedKey | null;
-
-  constructor(message: string, cause: unknown, created: CreatedKey | null = null) {
-    super(message, { cause });
-    this.created = created;
-  }
-}
+export { IncompleteChange };
 
 const ATTEMPTS_MAX = 10;
 /** Entries of the stream that are appended in one go. */

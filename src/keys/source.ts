@@ -146,5 +146,18 @@ export class KeyStoreRefusal extends Error {
   }
 }
 
+/**
+ * The record was changed (or may have been) and something that belongs to it was not done. The message says what holds
+ * now. `created` is the key that was made all the same: its secret is shown nowhere else.
+ */
+export class IncompleteChange extends SourceUnavailable {
+  readonly created: CreatedKey | null;
+
+  constructor(message: string, cause: unknown, created: CreatedKey | null = null) {
+    super(message, { cause });
+    this.created = created;
+  }
+}
+
 /** The clock, handed in: tests own time. */
 export type Clock = () => EpochMs;

@@ -101,6 +101,7 @@ describe("create", () => {
     meta: { plan: pro, seats: 3 }
     identity: { externalId: user_1 }
     createdAt: 2027-01-01T00:00:00Z
+    updatedAt: 2027-01-01T00:00:00Z
 `);
     expect(await store.findByHash(hashKey(key))).toMatchObject({
       id: keyId,
@@ -111,7 +112,7 @@ describe("create", () => {
       identity: { externalId: "user_1", meta: {} },
       meta: { plan: "pro", seats: 3 },
       createdAt: NOW,
-      updatedAt: null,
+      updatedAt: NOW,
     });
     expect(await readdir(folder)).toEqual(["keys.yaml"]);
   });
@@ -143,6 +144,7 @@ describe("create", () => {
     workspaceId: ws_acme
     roles: [reader]
     createdAt: 2027-01-01T00:00:00Z
+    updatedAt: 2027-01-01T00:00:00Z
 
 # The end
 `,
@@ -249,7 +251,7 @@ describe("reroll", () => {
       start: key.slice(0, 10),
       expiresAt: LATER,
       createdAt: NOW,
-      updatedAt: null,
+      updatedAt: NOW,
     });
   });
 
@@ -263,6 +265,12 @@ describe("reroll", () => {
     await write(KEYRING);
     const { keyId } = await store.reroll("key_ci", 0);
     expect((await all()).map(({ id }) => id)).toEqual([keyId, "key_b"]);
+  });
+
+  it("refuses a key that has expired: the new one would be born expired", async () => {
+    await write(KEYRING.replace("2027-06-01", "2026-06-01"));
+    await expect(store.reroll("key_ci", 0)).rejects.toThrow("key key_ci has expired");
+    expect(await all()).toHaveLength(2);
   });
 
   it("leaves a disabled key disabled", async () => {
