@@ -47,7 +47,7 @@ dl { display: grid; gap: .2rem 1rem; grid-template-columns: max-content 1fr; mar
 dt { color: var(--quiet); }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; min-width: 50%; }
 th { color: var(--quiet); font-weight: normal; text-align: left; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; vertical-align: top; }
 .number { font-variant-numeric: tabular-nums; text-align: right; }

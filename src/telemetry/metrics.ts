@@ -112,7 +112,7 @@ export const METRIC_DEFINITIONS: readonly MetricDefinition[] = Object.values(MET
 
 export type VerdictLabel = Exclude<Verdict["label"], null>;
 
-const VERDICTS: readonly VerdictLabel[] = [
+export const VERDICTS: readonly VerdictLabel[] = [
   "allowed",
   "open",
   "missing",
@@ -130,12 +130,12 @@ const VERDICTS: readonly VerdictLabel[] = [
 export const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"] as const;
 
 /** What a route that names no methods starts with. */
-const USUAL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+export const USUAL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** The statuses of each method of a route that are there, at zero, before the first request. Others come when they occur. */
-const INITIAL_STATUSES = [200, 400, 401, 403, 500, 502, 503, 504];
+export const INITIAL_STATUSES = [200, 400, 401, 403, 500, 502, 503, 504];
 
-const UPSTREAM_ERROR_REASONS: readonly UpstreamErrorReason[] = [
+export const UPSTREAM_ERROR_REASONS: readonly UpstreamErrorReason[] = [
   "refused",
   "connect_timeout",
   "response_timeout",
@@ -144,7 +144,7 @@ const UPSTREAM_ERROR_REASONS: readonly UpstreamErrorReason[] = [
   "invalid_response",
 ];
 
-const LOOKUP_OUTCOMES: readonly LookupOutcome[] = ["hit", "miss", "absent", "stale", "error", "invalid"];
+export const LOOKUP_OUTCOMES: readonly LookupOutcome[] = ["hit", "miss", "absent", "stale", "error", "invalid"];
 
 /** Why something was turned away: more connections than `limits.maxConnections`, or more work than the process can do. */
 export type ShedReason = "connections" | "overload";
