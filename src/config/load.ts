@@ -18,12 +18,15 @@ export type LoadResult =
       readonly config: Config;
       /** Every file that was read or is named, absolute, the configuration itself first: what to watch. */
       readonly files: readonly string[];
+      /** The keyring that the configuration names, absolute; null where keys do not come from a file. It is not read here. */
+      readonly keyring: string | null;
       readonly problemAt: ProblemAt;
     }
   | {
       readonly ok: false;
       readonly problems: readonly Problem[];
       readonly files: readonly string[];
+      readonly keyring: string | null;
     };
 
 /**
@@ -32,30 +35,37 @@ export type LoadResult =
  */
 export async function loadConfig(path: string, env: Environment): Promise<LoadResult> {
   const absolute = resolve(path);
-  const files = [absolute];
+  const folder = dirname(absolute);
   const read = await readText(absolute);
   if (!read.ok) {
     const message = `the configuration can not be read: ${read.reason}`;
     const problem = { file: displayName(absolute), line: 1, column: 1, message, sourceLine: "" };
-    return { ok: false, problems: [problem], files };
+    return { ok: false, problems: [problem], files: [absolute], keyring: null };
   }
   const tree = readYamlTree(displayName(absolute), read.text, { env, isSecret: isSecretMember });
-  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files };
+  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files: [absolute], keyring: null };
 
-  const problems = [...tree.problems, ...(await readSecrets(tree, dirname(absolute), files))];
+  const secrets = await readSecrets(tree, folder);
+  const keyring = findKeyring(tree, folder);
+  const files = [absolute, ...secrets.files, ...(keyring === null ? [] : [keyring])];
   const parsed = parseWithPlaceholders(configSchema, tree);
-  if (!parsed.success) {
-    problems.push(...describeIssues(parsed.error.issues, { schema: configSchema, tree, isSecret: isSecretMember }));
-  }
-  const keyring = valueAt(tree.value, ["keys", "source", "path"]);
-  if (typeof keyring === "string") files.push(resolve(dirname(absolute), keyring));
+  const issues = parsed.success ? [] : parsed.error.issues;
+  const context = { schema: configSchema, tree, isSecret: isSecretMember };
+  const problems = [...tree.problems, ...secrets.problems, ...describeIssues(issues, context)];
   const problemAt: ProblemAt = (at, message, offset) => tree.problemAt(at, message, offset);
   if (!parsed.success || problems.length > 0) {
     // Mistakes of two kinds are not to be found in two rounds.
     problems.push(...findFurtherProblems(salvageDraft(tree), problemAt));
-    return { ok: false, problems: sortProblems(problems), files };
+    return { ok: false, problems: sortProblems(problems), files, keyring };
   }
-  return { ok: true, config: withAbsoluteNames(parsed.data, dirname(absolute)), files, problemAt };
+  return { ok: true, config: withAbsoluteNames(parsed.data, folder), files, keyring, problemAt };
+}
+
+function findKeyring({ value, broken }: YamlTree, folder: string): string | null {
+  const path = ["keys", "source", "path"];
+  const name = valueAt(value, path);
+  const isFile = valueAt(value, ["keys", "source", "type"]) === "file";
+  return isFile && typeof name === "string" && name !== "" && !broken.has(pathKey(path)) ? resolve(folder, name) : null;
 }
 
 /** `-c FILE`, else `$SENTINEL_CONFIG`, else `config/sentinel.yaml`, else `sentinel.yaml`: absolute. */
@@ -105,7 +115,8 @@ function asYaml(text: unknown): number | boolean | null {
 }
 
 /** Puts the text of each secret's file in its place in the tree. What can not be read is a problem at its name. */
-async function readSecrets(tree: YamlTree, folder: string, files: string[]): Promise<Problem[]> {
+async function readSecrets(tree: YamlTree, folder: string): Promise<{ files: string[]; problems: Problem[] }> {
+  const files: string[] = [];
   const problems: Problem[] = [];
   for (const { path, file } of findSecretFiles(tree.value)) {
     if (tree.broken.has(pathKey([...path, "file"]))) continue;
@@ -120,7 +131,7 @@ async function readSecrets(tree: YamlTree, folder: string, files: string[]): Pro
       tree.broken.add(pathKey(path));
     } else if (member !== undefined) holder[member] = read.text.replace(/\r?\n$/, "");
   }
-  return problems;
+  return { files, problems };
 }
 
 type ReadText = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly reason: string };

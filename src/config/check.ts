@@ -1,0 +1,57 @@
+import { readFile } from "node:fs/promises";
+import { parseKeyring } from "../keys/keyring-file.ts";
+import { type CompiledConfig, compileConfig } from "./compile.ts";
+import type { Environment } from "./environment.ts";
+import { displayName, loadConfig } from "./load.ts";
+import { type Problem, sortProblems } from "./problem.ts";
+import type { Config } from "./schema.ts";
+
+/** Everything there is to say about a configuration file and the keyring it names. */
+export interface ConfigCheck {
+  /** Every mistake in both; empty where they are valid. */
+  readonly problems: readonly Problem[];
+  /** Nothing is wrong with these. */
+  readonly warnings: readonly Problem[];
+  /** Null where there are mistakes in the configuration. */
+  readonly valid: { readonly config: Config; readonly compiled: CompiledConfig } | null;
+  /** How many keys the keyring has; null where keys do not come from a file, or it has mistakes. */
+  readonly keyringKeys: number | null;
+}
+
+/** Checks a configuration and its keyring without starting anything. Mistakes in one do not hide those in the other. */
+export async function checkConfiguration(path: string, env: Environment): Promise<ConfigCheck> {
+  const loaded = await loadConfig(path, env);
+  const compiled = loaded.ok ? compileConfig(loaded.config, loaded.problemAt) : loaded;
+  const keyring = await checkKeyring(loaded.keyring);
+  const problems = compiled.ok ? [] : compiled.problems;
+  return {
+    problems: [...problems, ...sortProblems(keyring.problems)],
+    warnings: compiled.ok ? compiled.warnings : [],
+    valid: loaded.ok && compiled.ok ? { config: loaded.config, compiled } : null,
+    keyringKeys: keyring.keys,
+  };
+}
+
+interface KeyringCheck {
+  readonly keys: number | null;
+  readonly problems: readonly Problem[];
+}
+
+async function checkKeyring(path: string | null): Promise<KeyringCheck> {
+  if (path === null) return { keys: null, problems: [] };
+  const file = displayName(path);
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    const { code = "it can not be opened" } = error as NodeJS.ErrnoException;
+    const message =
+      code === "ENOENT"
+        ? "there is no keyring here; `sentinel keys create` makes one, and an empty file is a keyring without keys"
+        : `the keyring can not be read: ${code}`;
+    return { keys: null, problems: [{ file, line: 1, column: 1, message, sourceLine: "" }] };
+  }
+  const reading = parseKeyring(text, file);
+  if (reading.kind === "problems") return { keys: null, problems: reading.problems };
+  return { keys: reading.keyring.records.length, problems: [] };
+}
