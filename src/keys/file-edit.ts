@@ -107,7 +107,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 /** How long a command waits for another one, unless told otherwise; and the age after which a lock counts as left behind, whoever made it. */
-const LOCK_PATIENCE_MS = 5000;
+const LOCK_PATIENCE_MS = 10_000;
 const LOCK_STALE_MS = 60_000;
 const LOCK_POLL_MS = 20;
 
@@ -159,12 +159,8 @@ async function removeIfStale(path: string): Promise<void> {
   if (!isDead && Date.now() - stats.mtimeMs < LOCK_STALE_MS) return;
   // Of two that come here at once one could remove the other's new lock: so it is moved away and looked at.
   const aside = `${path}.${randomBytes(6).toString("hex")}`;
-  try {
-    await rename(path, aside);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return;
-    throw error;
-  }
+  const moved = await rename(path, aside).then(() => true, absent);
+  if (moved === null) return;
   if ((await readOrNull(aside)) === owner) await rm(aside, { force: true });
   else await rename(aside, path);
 }
