@@ -31,3 +31,8 @@ function isLength(value: string): boolean {
 export function isCleanText(text: string): boolean {
   return !/[^\t\x20-\x7e\x80-\xff]/.test(text);
 }
+
+/** A token (RFC 9110 section 5.6.2). */
+export function isFieldName(name: string): boolean {
+  return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name);
+}

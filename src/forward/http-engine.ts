@@ -230,6 +230,8 @@ class HttpExchange implements UpstreamCall {
     answer.on("aborted", () => this.fail("reset", "the connection ended within the answer"));
     if (this.paused) answer.pause();
     this.handler.onHead(status, answer.statusMessage ?? "", rawHeaders, bodyless);
+    // Bytes behind an answer that has no body are no part of it, and no error of it either.
+    if (bodyless) this.complete(NO_TRAILERS);
   }
 
   private onData(chunk: Buffer): void {

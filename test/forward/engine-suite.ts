@@ -201,7 +201,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         expect((await get(server.origin)).body).toBe("ok");
         await get(server.origin);
         expect(server.connections).toHaveLength(2);
-        await server.connections[0]!.until(() => server.connections[0]!.ended || server.connections[0]!.closed);
+        await server.connections[0]!.gone();
       });
 
       it("opens a new one where the upstream has closed the pooled one", async () => {
@@ -226,10 +226,10 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         await second.seen("\r\n\r\n");
         engine.forget(server.origin);
         const first = await server.connection(0);
-        await first.until(() => first.ended || first.closed);
+        await first.gone();
         second.write(OK);
         expect((await running.handler.finished()).body).toBe("ok");
-        await second.until(() => second.ended || second.closed);
+        await second.gone();
       });
 
       it("closes every socket at the end, running exchanges included", async () => {
@@ -238,7 +238,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const connection = await server.connection(0);
         await connection.seen("\r\n\r\n");
         engine.close();
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
         await handler.finished();
         expect(handler.error?.reason).toBe("reset");
       });
@@ -258,7 +258,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const server = await upstream(answering(OK));
         await get(server.origin);
         const connection = await server.connection(0);
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
       });
     });
 
@@ -371,7 +371,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const refused = await get(nine.origin);
         expect(refused.error?.reason).toBe("invalid_response");
         expect(refused.count("head")).toBe(0);
-        await nine.connections[0]!.until(() => nine.connections[0]!.ended || nine.connections[0]!.closed);
+        await nine.connections[0]!.gone();
       });
 
       it("takes a 100 nobody asked for as interim", async () => {
@@ -437,7 +437,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         expect(got.error?.nothingSent).toBe(false);
         expect(got.calls).toEqual(["error"]);
         const connection = server.connections[0]!;
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
         expect(got.calls, "nothing after the error").toEqual(["error"]);
       });
 
@@ -546,7 +546,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const got = await get({ ...server.origin, tls }, { connectMs: 30 });
         expect(got.error).toMatchObject({ reason: "connect_timeout", nothingSent: true });
         const connection = await server.connection(0);
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
       });
 
       it("ends an exchange whose answer does not begin", async () => {
@@ -554,7 +554,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const got = await get(server.origin, { responseMs: 30 });
         expect(got.error).toMatchObject({ reason: "response_timeout", nothingSent: false, answerBegun: false });
         const connection = await server.connection(0);
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
       });
 
       it("ends an exchange whose head comes and whose body does not", async () => {
@@ -604,7 +604,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const got = await get(server.origin, { idleMs: 40 });
         expect(got.error).toMatchObject({ reason: "idle_timeout", answerBegun: true });
         const connection = await server.connection(0);
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
       });
 
       it("does not count as silence what was held back here", async () => {
@@ -750,7 +750,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         await handler.finished();
         expect([handler.status, handler.body, handler.error]).toEqual([413, "no", null]);
         const connection = server.connections[0]!;
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
         call.write(Buffer.from("late"));
         call.end();
         await get(server.origin, { responseMs: 2000 });
@@ -774,7 +774,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           else if (answer !== "") await handler.called("head");
           const before = [...handler.calls];
           call.abort();
-          await connection.until(() => connection.ended || connection.closed);
+          await connection.gone();
           await new Promise((turn) => setImmediate(turn));
           expect(handler.calls).toEqual(before);
         }
@@ -803,7 +803,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const call = engine.send(upstreamRequest(server.origin), handler);
         handler.onHead = () => call.abort();
         const connection = await server.connection(0);
-        await connection.until(() => connection.ended || connection.closed);
+        await connection.gone();
         expect(handler.calls).toEqual([]);
       });
     });

@@ -60,9 +60,9 @@ export class RawConnection extends Watch {
     this.socket.write(Buffer.from(text, "latin1"));
   }
 
-  /** Resolves when the socket is gone. */
+  /** Resolves when the other side has ended the connection, however. */
   gone(): Promise<void> {
-    return this.until(() => this.closed);
+    return this.until(() => this.ended || this.closed);
   }
 }
 
