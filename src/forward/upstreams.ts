@@ -1,4 +1,5 @@
-import type { UpstreamEngine, UpstreamErrorReason, UpstreamOrigin, UpstreamTls } from "./forwarder.ts";
+import type { UpstreamEngine, UpstreamError, UpstreamErrorReason, UpstreamOrigin, UpstreamTls } from "./forwarder.ts";
+import { HealthCheck } from "./health-check.ts";
 
 /** An upstream as the configuration describes it, compiled. */
 export interface UpstreamSettings {
@@ -62,11 +63,187 @@ export interface Upstream {
   pick(except: UpstreamTarget | null): UpstreamTarget | null;
   /** An answer began: failures in a row start anew. */
   succeeded(target: UpstreamTarget): void;
-  failed(target: UpstreamTarget, reason: UpstreamErrorReason): void;
+  failed(target: UpstreamTarget, error: UpstreamError): void;
 }
 
-export declare function createUpstreams(
+/** Starts the active checks of `settings`; every target counts as healthy until it was found not to be. */
+export function createUpstreams(
   settings: readonly UpstreamSettings[],
   engine: UpstreamEngine,
-  deps: UpstreamsDeps,
-): Upstreams;
+  deps: UpstreamsDeps = {},
+): Upstreams {
+  return new Generation(settings, { engine, observer: deps.observer ?? null, schedule: deps.schedule ?? later }, null);
+}
+
+/** Failures in a row that put a target out, and for how long. */
+const FAILURES_TO_EJECT = 5;
+const EJECTION_MS = 10_000;
+
+interface Deps {
+  readonly engine: UpstreamEngine;
+  readonly observer: UpstreamObserver | null;
+  readonly schedule: NonNullable<UpstreamsDeps["schedule"]>;
+}
+
+class Generation implements Upstreams {
+  private readonly deps: Deps;
+  private readonly byName = new Map<string, BalancedUpstream>();
+
+  constructor(settings: readonly UpstreamSettings[], deps: Deps, previous: Generation | null) {
+    this.deps = deps;
+    for (const upstream of settings) {
+      const former = previous?.byName.get(upstream.name) ?? null;
+      this.byName.set(upstream.name, new BalancedUpstream(upstream, deps, former));
+    }
+  }
+
+  find(name: string): Upstream | null {
+    return this.byName.get(name) ?? null;
+  }
+
+  replace(settings: readonly UpstreamSettings[]): Upstreams {
+    this.close();
+    const next = new Generation(settings, this.deps, this);
+    const kept = next.origins();
+    for (const origin of this.origins()) if (!kept.has(origin)) this.deps.engine.forget(origin);
+    return next;
+  }
+
+  close(): void {
+    for (const upstream of this.byName.values()) upstream.close();
+  }
+
+  private origins(): Set<UpstreamOrigin> {
+    return new Set([...this.byName.values()].flatMap(({ targets }) => targets.map(({ origin }) => origin)));
+  }
+}
+
+class BalancedUpstream implements Upstream {
+  readonly name: string;
+  readonly timeouts: UpstreamSettings["timeouts"];
+  readonly targets: readonly Target[];
+  private readonly slots: readonly Slot[];
+  private readonly deps: Deps;
+  private readonly checks: readonly HealthCheck[];
+
+  /** Targets that `former` had keep their connections and their standing. */
+  constructor(settings: UpstreamSettings, deps: Deps, former: BalancedUpstream | null) {
+    this.name = settings.name;
+    this.timeouts = settings.timeouts;
+    this.deps = deps;
+    this.slots = settings.targets.map((target) => {
+      const known = former?.targets.find((candidate) => isSameTarget(candidate, target));
+      return { target: known ?? new Target(target), weight: target.weight, current: 0 };
+    });
+    this.targets = this.slots.map(({ target }) => target);
+    const { healthCheck } = settings;
+    if (healthCheck === null) for (const target of this.targets) target.checkedOut = false;
+    for (const target of this.targets) deps.observer?.upstreamHealthy(this.name, target.url, target.healthy);
+    this.checks =
+      healthCheck === null
+        ? []
+        : this.targets.map((target) => new HealthCheck(target, healthCheck, deps, () => this.tellHealth(target)));
+  }
+
+  pick(except: UpstreamTarget | null): UpstreamTarget | null {
+    if (this.slots.length === 1) {
+      const { target } = this.slots[0]!;
+      return target.healthy ? target : null;
+    }
+    return this.next(except) ?? (except === null ? null : this.next(null));
+  }
+
+  succeeded(target: UpstreamTarget): void {
+    (target as Target).failures = 0;
+  }
+
+  failed(given: UpstreamTarget, error: UpstreamError): void {
+    this.deps.observer?.upstreamError(this.name, error.reason);
+    // A pooled connection that the upstream had closed meanwhile says nothing of its health.
+    if (error.reusedSocket && error.reason === "reset" && !error.answerBegun) return;
+    const target = given as Target;
+    target.failures += 1;
+    if (target.failures < FAILURES_TO_EJECT || !target.healthy) return;
+    const out = this.targets.filter(({ healthy }) => !healthy).length;
+    if (2 * (out + 1) > this.targets.length) return;
+    target.ejected = true;
+    this.tellHealth(target);
+    this.deps.schedule(() => {
+      // It comes back on trial: the count stands, so that one more failure puts it out again.
+      target.ejected = false;
+      this.tellHealth(target);
+    }, EJECTION_MS);
+  }
+
+  close(): void {
+    for (const check of this.checks) check.close();
+  }
+
+  /** Smooth weighted round robin: each healthy slot gains its weight, the richest is taken and pays what all gained. */
+  private next(except: UpstreamTarget | null): Target | null {
+    let best: Slot | null = null;
+    let total = 0;
+    for (const slot of this.slots) {
+      if (!slot.target.healthy || slot.target === except) continue;
+      slot.current += slot.weight;
+      total += slot.weight;
+      if (best === null || slot.current > best.current) best = slot;
+    }
+    if (best === null) return null;
+    best.current -= total;
+    return best.target;
+  }
+
+  private tellHealth(target: Target): void {
+    this.deps.observer?.upstreamHealthy(this.name, target.url, target.healthy);
+  }
+}
+
+interface Slot {
+  readonly target: Target;
+  readonly weight: number;
+  current: number;
+}
+
+/** Lives as long as the configuration names it, across generations. */
+class Target implements UpstreamTarget {
+  readonly url: string;
+  readonly origin: UpstreamOrigin;
+  readonly authority: string;
+  /** In a row. */
+  failures = 0;
+  /** Out for a while, for failures of ordinary requests. */
+  ejected = false;
+  /** Out by the active check. */
+  checkedOut = false;
+
+  constructor({ url, hostname, port, tls }: TargetSettings) {
+    this.url = url;
+    this.origin = { hostname, port, tls };
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    this.authority = port === (tls === null ? 80 : 443) ? host : `${host}:${port}`;
+  }
+
+  get healthy(): boolean {
+    return !this.ejected && !this.checkedOut;
+  }
+}
+
+function isSameTarget(known: Target, { url, hostname, port, tls }: TargetSettings): boolean {
+  const { origin } = known;
+  return known.url === url && origin.hostname === hostname && origin.port === port && isSameTls(origin.tls, tls);
+}
+
+function isSameTls(a: UpstreamTls | null, b: UpstreamTls | null): boolean {
+  if (a === null || b === null) return a === b;
+  const same = (x: string | Buffer | null, y: string | Buffer | null) =>
+    x === y || (x !== null && y !== null && Buffer.from(x).equals(Buffer.from(y)));
+  return a.serverName === b.serverName && same(a.ca, b.ca) && same(a.cert, b.cert) && same(a.key, b.key);
+}
+
+/** Runs `task` after `delayMs` without keeping the process alive. */
+function later(task: () => void, delayMs: number): () => void {
+  const timer = setTimeout(task, delayMs);
+  timer.unref();
+  return () => clearTimeout(timer);
+}

@@ -1,0 +1,479 @@
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { Exchange } from "../exchange.ts";
+import { type Fault, fault } from "../faults/fault.ts";
+import type { BodyFraming, RequestHead } from "../head.ts";
+import type {
+  Admission,
+  ForwardDone,
+  ForwardOutcome,
+  UpstreamCall,
+  UpstreamEngine,
+  UpstreamError,
+  UpstreamHandler,
+} from "./forwarder.ts";
+import { principalOf } from "./principal.ts";
+import { buildRequestHeaders, type RequestHeadersContext } from "./request-headers.ts";
+import { buildResponseHeaders, buildTrailers } from "./response-headers.ts";
+import type { Upstream, UpstreamTarget } from "./upstreams.ts";
+
+export interface ForwardingDeps {
+  readonly engine: UpstreamEngine;
+  readonly via: string;
+  readonly now: () => number;
+}
+
+/**
+ * One request on its way to an upstream and the answer on its way back. It sees to limits, retries, back-pressure and
+ * to what a client may be told; bytes and their framing are the engine's. The caller watches for the client's leaving
+ * and says so with `abort`.
+ */
+export class Forwarding implements UpstreamHandler {
+  protected readonly exchange: Exchange;
+  protected readonly admission: Admission;
+  protected readonly deps: ForwardingDeps;
+  protected call: UpstreamCall | null = null;
+  /** Nothing more is expected of the upstream, and `done` was told or will not be. */
+  protected over = false;
+  private readonly head: RequestHead;
+  private readonly upstream: Upstream;
+  private readonly done: ForwardDone;
+  private readonly body: BodyFraming;
+  private target: UpstreamTarget | null = null;
+  /** The client's body is being read, or was: there is no second try. */
+  private uploading = false;
+  private requestEnded: boolean;
+  /** The answer's head was handed to the response. */
+  private answering = false;
+  private bodyBegun = false;
+  /** The answer is held back until the client has taken what it was sent. */
+  private held = false;
+  /** What the client keeps us waiting for, as bits; the socket's time-out is ours while there is any. */
+  private waitingFor = 0;
+  private timeoutBefore = 0;
+  // Listeners are made when they are first needed: most exchanges need none.
+  private requestListeners: RequestListeners | null = null;
+  private silenceListener: (() => void) | null = null;
+
+  constructor(exchange: Exchange, admission: Admission, upstream: Upstream, done: ForwardDone, deps: ForwardingDeps) {
+    if (exchange.head === null) throw new Error("forwarding needs the request's head");
+    this.exchange = exchange;
+    this.admission = admission;
+    this.head = exchange.head;
+    this.upstream = upstream;
+    this.done = done;
+    this.deps = deps;
+    this.body = framingOf(this.head, admission.body);
+    this.requestEnded = !streams(this.body) || admission.body !== null;
+  }
+
+  start(): void {
+    const { exchange } = this;
+    exchange.forwarding = this;
+    const { maxBodyBytes } = this.admission.route;
+    if (this.head.body.kind === "length" && this.head.body.bytes > maxBodyBytes) {
+      this.finishLater(tooLarge(maxBodyBytes));
+      return;
+    }
+    exchange.upstream = this.upstream.name;
+    const target = this.upstream.pick(null);
+    if (target === null) {
+      this.finishLater(fault("sentinel:upstream:service_unavailable", { cause: "no healthy target" }));
+      return;
+    }
+    exchange.upstreamStartedAt = this.deps.now();
+    this.send(target, false);
+  }
+
+  /** Ends both sides of it, as far as they are ours; `done` is not told. Harmless after the end. */
+  abort(): void {
+    this.stopWaiting(ALL);
+    if (this.over) return;
+    this.close();
+    this.call?.abort();
+  }
+
+  onInterim(status: number, headers: readonly string[]): void {
+    // Only what 103 is for is handed on: other interim answers are about our own request, or say nothing.
+    if (status !== 103 || this.over || this.answering || this.head.version !== "1.1") return;
+    const link: string[] = [];
+    for (let at = 0; at < headers.length; at += 2) {
+      if (headers[at]!.toLowerCase() === "link") link.push(headers[at + 1]!);
+    }
+    if (link.length === 0) return;
+    try {
+      this.exchange.response.writeEarlyHints({ link });
+    } catch {
+      // Node refuses links that are not well-formed. They are hints: the final answer carries what matters.
+    }
+  }
+
+  onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void {
+    if (this.over) return;
+    const { exchange, head } = this;
+    const { response } = exchange;
+    exchange.upstreamHeadAt = this.deps.now();
+    if (this.target !== null) this.upstream.succeeded(this.target);
+    const built = buildResponseHeaders(headers, {
+      requestId: exchange.requestId,
+      via: this.deps.via,
+      status,
+      canChunk: head.version === "1.1" && !bodyless,
+    });
+    if (built.kind === "unclean") {
+      this.refuseAnswer(built.problem);
+      return;
+    }
+    // What the client still sends belongs to this request; once the answer has ended nobody reads it.
+    if (!this.requestEnded) response.shouldKeepAlive = false;
+    try {
+      response.writeHead(status, reason, built.headers);
+    } catch (error) {
+      // Node keeps a reason phrase that it refuses, and would refuse the next answer for it.
+      response.statusMessage = "";
+      this.refuseAnswer(error);
+      return;
+    }
+    exchange.status = status;
+    this.answering = true;
+    // With a body in the same tick, head and body leave in one write.
+    if (!bodyless) process.nextTick(flushHead, this);
+  }
+
+  onBody(chunk: Buffer, last: boolean): void {
+    if (this.over) return;
+    const { exchange } = this;
+    exchange.bytesOut += chunk.length;
+    this.bodyBegun = true;
+    if (last) {
+      this.endAnswer(chunk);
+      return;
+    }
+    if (exchange.response.write(chunk) || this.held) return;
+    this.held = true;
+    this.call?.pause();
+    this.waitFor(READING);
+    exchange.response.once("drain", () => {
+      this.held = false;
+      this.stopWaiting(READING);
+      this.call?.resume();
+    });
+  }
+
+  onEnd(trailers: readonly string[]): void {
+    if (this.over) return;
+    if (trailers.length > 0) {
+      const pairs = buildTrailers(trailers);
+      if (pairs !== null) this.exchange.response.addTrailers(pairs);
+    }
+    this.endAnswer(null);
+  }
+
+  onUpgrade(_headers: readonly string[], socket: Socket, _rest: Buffer): void {
+    socket.destroy();
+    this.refuseAnswer("a 101 that nobody asked for");
+  }
+
+  onDrain(): void {
+    if (this.over || this.requestEnded) return;
+    if (!this.uploading) this.upload();
+    else if (this.exchange.request.isPaused()) {
+      this.waitFor(SENDING);
+      this.exchange.request.resume();
+    }
+  }
+
+  onError(error: UpstreamError): void {
+    if (this.over) return;
+    const { exchange, target } = this;
+    if (target !== null) this.upstream.failed(target, error);
+    if (!this.answering) {
+      const next = this.retryTarget(error);
+      if (next !== null) {
+        exchange.retries += 1;
+        this.retry(next);
+        return;
+      }
+    }
+    this.breakOff(faultOf(error));
+  }
+
+  protected get upgrades(): boolean {
+    return false;
+  }
+
+  /** Ends the exchange with a fault: as an answer where none has begun, else by cutting the client's connection. */
+  protected breakOff(reason: Fault): void {
+    this.close();
+    if (!this.answering) {
+      this.tell({ kind: "fault", fault: reason });
+      return;
+    }
+    this.cutOff();
+    this.tell({ kind: "truncated", fault: reason });
+  }
+
+  protected refuseAnswer(cause: unknown): void {
+    this.call?.abort();
+    this.breakOff(fault("sentinel:upstream:bad_gateway", { cause }));
+  }
+
+  /** No more callbacks; the client's body is no longer ours. */
+  protected close(): void {
+    this.over = true;
+    this.exchange.upstreamEndedAt = this.deps.now();
+    this.stopWaiting(SENDING);
+    if (this.uploading && !this.requestEnded) this.stopReading();
+  }
+
+  protected tell(outcome: ForwardOutcome): void {
+    this.done(this.exchange, outcome);
+  }
+
+  /** The time-out that ends whoever falls silent; milliseconds, 0 for none. */
+  protected get idleMs(): number {
+    return this.admission.route.timeouts.idleMs ?? this.upstream.timeouts.idleMs;
+  }
+
+  /** True once the answer's head has been handed to a client that gets no body with it yet. */
+  get headWaits(): boolean {
+    return this.answering && !this.bodyBegun && !this.over;
+  }
+
+  flushHead(): void {
+    this.exchange.response.flushHeaders();
+  }
+
+  /** Never `end()`: what is cut off must not look whole. */
+  private cutOff(): void {
+    const { request, response } = this.exchange;
+    const { socket } = request;
+    // To an HTTP/1.0 client the end of the connection can be the end of the body: only a reset tells it otherwise.
+    if (this.head.version === "1.0" && (socket as TLSSocket).encrypted !== true) socket.resetAndDestroy();
+    response.destroy();
+  }
+
+  private send(target: UpstreamTarget, freshSocket: boolean): void {
+    const { admission, body, head } = this;
+    const { timeouts } = admission.route;
+    this.target = target;
+    this.call = this.deps.engine.send(
+      {
+        origin: target.origin,
+        method: head.method,
+        path: admission.target.path + admission.target.query,
+        headers: buildRequestHeaders(head, this.headersContext(target)),
+        body: streams(body) ? body.kind : "none",
+        upgrade: this.upgrades,
+        connectMs: timeouts.connectMs ?? this.upstream.timeouts.connectMs,
+        responseMs: timeouts.responseMs ?? this.upstream.timeouts.responseMs,
+        idleMs: this.idleMs,
+        freshSocket,
+      },
+      this,
+    );
+    if (admission.body !== null && streams(body)) {
+      this.call.write(admission.body);
+      this.call.end();
+    }
+  }
+
+  private headersContext(target: UpstreamTarget): RequestHeadersContext {
+    const { exchange, admission } = this;
+    const { route, record } = admission;
+    const socket = exchange.request.socket;
+    return {
+      requestId: exchange.requestId,
+      via: this.deps.via,
+      clientIp: exchange.clientIp,
+      trustedPeer: exchange.trustedPeer,
+      peerAddress: exchange.trustedPeer ? plainAddress(socket.remoteAddress ?? "") : "",
+      scheme: (socket as TLSSocket).encrypted === true ? "https" : "http",
+      port: socket.localPort ?? 0,
+      authority: target.authority,
+      preserveHost: route.preserveHost,
+      authorization: route.authorization,
+      principal: route.access.kind === "open" || record === null ? null : principalOf(record),
+      body: this.body,
+      upgrade: this.upgrades,
+    };
+  }
+
+  /**
+   * Where a second try goes; null for none. At most one, and only when it cannot run the request twice: nothing was
+   * sent, or the method is safe and its connection died without a word. A time-out is not tried again: the client has
+   * waited for it once.
+   */
+  private retryTarget(error: UpstreamError): UpstreamTarget | null {
+    if (this.exchange.retries > 0 || this.uploading) return null;
+    const diedSilent = error.reason === "reset" && !error.answerBegun;
+    const safe = diedSilent && SAFE_METHODS.has(this.head.method) && !streams(this.body);
+    if (!error.nothingSent && !safe) return null;
+    const next = this.upstream.pick(this.target);
+    // Asking again right away the only target, which just could not be reached, is no second chance.
+    if (next === this.target && !diedSilent) return null;
+    return next;
+  }
+
+  private retry(target: UpstreamTarget): void {
+    try {
+      this.send(target, true);
+    } catch (error) {
+      this.breakOff(fault("unkey:application:unexpected_error", { cause: error }));
+    }
+  }
+
+  /** The upstream takes the body: only now is the client asked for it. */
+  private upload(): void {
+    const { request, response } = this.exchange;
+    this.uploading = true;
+    if (this.head.expectContinue) response.writeContinue();
+    const listeners = {
+      data: (chunk: Buffer) => this.onRequestData(chunk),
+      end: () => this.onRequestEnd(),
+    };
+    this.requestListeners = listeners;
+    request.on("data", listeners.data);
+    request.on("end", listeners.end);
+    // The end of the connection is the caller's to see, by the response's 'close'.
+    request.on("error", ignore);
+    this.waitFor(SENDING);
+  }
+
+  private onRequestData(chunk: Buffer): void {
+    if (this.over) return;
+    const { exchange } = this;
+    exchange.bytesIn += chunk.length;
+    const { maxBodyBytes } = this.admission.route;
+    if (exchange.bytesIn > maxBodyBytes) {
+      this.call?.abort();
+      this.breakOff(tooLarge(maxBodyBytes));
+      return;
+    }
+    if (this.call?.write(chunk) === false) {
+      exchange.request.pause();
+      this.stopWaiting(SENDING);
+    }
+  }
+
+  private onRequestEnd(): void {
+    if (this.over) return;
+    this.requestEnded = true;
+    this.stopWaiting(SENDING);
+    this.call?.end();
+  }
+
+  /** What still comes of the request is thrown away until its connection ends: it must never be read as another. */
+  private stopReading(): void {
+    const { request } = this.exchange;
+    if (this.requestListeners !== null) {
+      request.off("data", this.requestListeners.data);
+      request.off("end", this.requestListeners.end);
+    }
+    request.resume();
+  }
+
+  private endAnswer(chunk: Buffer | null): void {
+    const { response, request } = this.exchange;
+    this.close();
+    if (chunk === null) response.end();
+    else response.end(chunk);
+    // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
+    if (request.socket.writableLength > 0) this.waitFor(READING);
+    this.tell({ kind: "answered" });
+  }
+
+  private finishLater(reason: Fault): void {
+    process.nextTick(() => {
+      if (!this.over) this.breakOff(reason);
+    });
+  }
+
+  /**
+   * Node's own socket time-out watches the client: it counts a slow reader's progress within one large write, which no
+   * event shows. Without `idleMs`, and while nothing is waited for, the listener's own time-out stands.
+   */
+  private waitFor(what: number): void {
+    const { idleMs } = this;
+    if (idleMs === 0) return;
+    const { socket } = this.exchange.request;
+    if (this.waitingFor === 0) {
+      this.silenceListener ??= () => this.onSilence();
+      this.timeoutBefore = socket.timeout ?? 0;
+      socket.setTimeout(idleMs);
+      socket.on("timeout", this.silenceListener);
+    }
+    this.waitingFor |= what;
+  }
+
+  private stopWaiting(what: number): void {
+    if (this.waitingFor === 0) return;
+    this.waitingFor &= ~what;
+    if (this.waitingFor !== 0) return;
+    const { socket } = this.exchange.request;
+    if (this.silenceListener !== null) socket.off("timeout", this.silenceListener);
+    // After the response node has set the time-out of a connection between requests.
+    if (!this.exchange.response.writableFinished) socket.setTimeout(this.timeoutBefore);
+  }
+
+  private onSilence(): void {
+    const detail = `silent for ${this.idleMs} ms`;
+    this.stopWaiting(ALL);
+    this.call?.abort();
+    if (this.over) this.cutOff();
+    else this.breakOff(fault("user:bad_request:request_timeout", { cause: detail }));
+  }
+}
+
+interface RequestListeners {
+  readonly data: (chunk: Buffer) => void;
+  readonly end: () => void;
+}
+
+/** The client's body is waited for. */
+const SENDING = 1;
+/** The client does not take what it is sent. */
+const READING = 2;
+const ALL = SENDING | READING;
+
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+function flushHead(forwarding: Forwarding): void {
+  if (forwarding.headWaits) forwarding.flushHead();
+}
+
+function streams(body: BodyFraming): body is Exclude<BodyFraming, { kind: "none" }> {
+  return body.kind === "chunked" || (body.kind === "length" && body.bytes > 0);
+}
+
+/** A body that was read goes on with its length, however it came. */
+function framingOf(head: RequestHead, body: Buffer | null): BodyFraming {
+  return body === null || head.body.kind === "none" ? head.body : { kind: "length", bytes: body.length };
+}
+
+function tooLarge(maxBodyBytes: number): Fault {
+  const detail = `The request body is larger than the ${maxBodyBytes} bytes allowed here`;
+  return fault("user:bad_request:request_body_too_large", { detail });
+}
+
+function faultOf({ reason, detail }: UpstreamError): Fault {
+  const cause = `${reason}: ${detail}`;
+  switch (reason) {
+    case "refused":
+      return fault("sentinel:upstream:service_unavailable", { cause });
+    case "connect_timeout":
+    case "response_timeout":
+    case "idle_timeout":
+      return fault("sentinel:upstream:gateway_timeout", { cause });
+    case "reset":
+    case "invalid_response":
+      return fault("sentinel:upstream:bad_gateway", { cause });
+  }
+}
+
+/** IPv4 over an IPv6 socket reads as IPv4. */
+function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}
+
+function ignore(): void {}

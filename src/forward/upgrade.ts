@@ -1,0 +1,230 @@
+import { createHash } from "node:crypto";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Exchange } from "../exchange.ts";
+import type { Admission, ForwardDone, Tunnel } from "./forwarder.ts";
+import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
+import { buildResponseHeaders, fieldProblem } from "./response-headers.ts";
+import type { Upstream } from "./upstreams.ts";
+
+/** What a client may say before the upstream has agreed to speak its protocol; beyond it, it waits. Bytes. */
+const MAX_EARLY_BYTES = 64 * 1024;
+/** How long the other side of a tunnel may take to close, once one has. Milliseconds. */
+const LINGER_MS = 1000;
+/** RFC 6455 section 1.3. */
+const WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+export interface ClientSide {
+  readonly socket: Duplex;
+  /** What the client sent beyond its handshake. */
+  readonly early: Buffer;
+  readonly tunnels: Set<Tunnel>;
+}
+
+/**
+ * A WebSocket handshake on its way: an exchange like any other until the upstream's 101. Any other answer is relayed as
+ * such, and what the client sent beyond its handshake goes nowhere: it may have been meant as a request.
+ */
+export class Handshake extends Forwarding {
+  private readonly client: ClientSide;
+  private readonly early: Buffer[] = [];
+  private earlyBytes = 0;
+
+  constructor(
+    exchange: Exchange,
+    admission: Admission,
+    upstream: Upstream,
+    done: ForwardDone,
+    deps: ForwardingDeps,
+    client: ClientSide,
+  ) {
+    super(exchange, admission, upstream, done, deps);
+    this.client = client;
+  }
+
+  override start(): void {
+    const { socket, early } = this.client;
+    if (early.length > 0) this.onEarly(early);
+    // A socket that is not read does not show that its client is gone.
+    socket.on("data", this.onEarly);
+    socket.on("end", this.onClientEnd);
+    socket.on("error", ignore);
+    // Node's server has let go of the socket, and so tells the response nothing.
+    socket.on("drain", this.onClientDrain);
+    super.start();
+  }
+
+  override onUpgrade(headers: readonly string[], socket: Socket, rest: Buffer): void {
+    socket.on("error", ignore);
+    const problem = handshakeProblem(headers, this.exchange.head?.rawHeaders ?? []) ?? fieldProblem(headers);
+    const { requestId } = this.exchange;
+    const built = buildResponseHeaders(headers, { requestId, via: this.deps.via, status: 101, canChunk: false });
+    if (this.over || problem !== null || built.kind === "unclean") {
+      socket.destroy();
+      if (!this.over) this.refuseAnswer(problem ?? "a 101 that is not clean");
+      return;
+    }
+    const { exchange, idleMs } = this;
+    exchange.upstreamHeadAt = this.deps.now();
+    exchange.status = 101;
+    this.over = true;
+    this.letGo();
+    this.client.socket.write(formatSwitching(built.headers), "latin1");
+    const { tunnels, socket: client } = this.client;
+    const tunnel = new OpenTunnel(exchange, this.admission, { client, upstream: socket, idleMs }, () => {
+      tunnels.delete(tunnel);
+      exchange.upstreamEndedAt = this.deps.now();
+      this.tell({ kind: "answered" });
+    });
+    tunnels.add(tunnel);
+    // The tunnel sees for itself when its client leaves, and lets the upstream have what was said before.
+    exchange.forwarding = null;
+    tunnel.open(this.early, rest);
+  }
+
+  protected override get upgrades(): boolean {
+    return true;
+  }
+
+  private readonly onEarly = (chunk: Buffer): void => {
+    if (this.over) return;
+    this.early.push(chunk);
+    this.earlyBytes += chunk.length;
+    if (this.earlyBytes >= MAX_EARLY_BYTES) this.client.socket.pause();
+  };
+
+  /** A client that ends its side has given up its handshake. */
+  private readonly onClientEnd = (): void => {
+    if (!this.over) this.client.socket.destroy();
+  };
+
+  private readonly onClientDrain = (): void => {
+    this.exchange.response.emit("drain");
+  };
+
+  private letGo(): void {
+    const { socket } = this.client;
+    socket.off("data", this.onEarly);
+    socket.off("end", this.onClientEnd);
+    socket.off("drain", this.onClientDrain);
+  }
+}
+
+interface Sides {
+  readonly client: Duplex;
+  readonly upstream: Duplex;
+  /** Milliseconds without a byte in either direction that end it; 0 never. */
+  readonly idleMs: number;
+}
+
+/** Two sockets that carry each other's bytes until one of them ends. */
+class OpenTunnel implements Tunnel {
+  readonly exchange: Exchange;
+  readonly admission: Admission;
+  private readonly sides: Sides;
+  private readonly onClosed: () => void;
+  private idle: NodeJS.Timeout | null = null;
+  private linger: NodeJS.Timeout | null = null;
+  private closed = false;
+
+  constructor(exchange: Exchange, admission: Admission, sides: Sides, onClosed: () => void) {
+    this.exchange = exchange;
+    this.admission = admission;
+    this.sides = sides;
+    this.onClosed = onClosed;
+  }
+
+  /** `fromClient` and `fromUpstream` were said before the tunnel was open. */
+  open(fromClient: readonly Buffer[], fromUpstream: Buffer): void {
+    const { client, upstream, idleMs } = this.sides;
+    if (idleMs > 0) {
+      this.idle = setTimeout(() => this.close(), idleMs);
+      this.idle.unref();
+    }
+    upstream.on("data", (chunk: Buffer) => this.carryDown(chunk));
+    client.on("data", (chunk: Buffer) => this.carryUp(chunk));
+    for (const [side, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      side.on("drain", () => other.resume());
+      // A WebSocket has no use for a connection that is half closed.
+      side.on("end", () => this.closeAfter(other));
+      side.on("close", () => this.closeAfter(other));
+      side.resume();
+      if (side.destroyed) this.closeAfter(other);
+    }
+    if (fromUpstream.length > 0) this.carryDown(fromUpstream);
+    for (const chunk of fromClient) this.carryUp(chunk);
+  }
+
+  close(): void {
+    const { client, upstream } = this.sides;
+    client.destroy();
+    upstream.destroy();
+    this.finish();
+  }
+
+  private carryDown(chunk: Buffer): void {
+    this.exchange.bytesOut += chunk.length;
+    this.idle?.refresh();
+    if (!this.sides.client.write(chunk)) this.sides.upstream.pause();
+  }
+
+  private carryUp(chunk: Buffer): void {
+    this.exchange.bytesIn += chunk.length;
+    this.idle?.refresh();
+    if (!this.sides.upstream.write(chunk)) this.sides.client.pause();
+  }
+
+  /** One side has ended: what it said before is delivered, then the other is closed too, in good time. */
+  private closeAfter(other: Duplex): void {
+    if (!other.destroyed) other.end();
+    const { client, upstream } = this.sides;
+    if (client.destroyed && upstream.destroyed) this.finish();
+    else if (this.linger === null && !this.closed) {
+      this.linger = setTimeout(() => this.close(), LINGER_MS);
+      this.linger.unref();
+    }
+  }
+
+  private finish(): void {
+    if (this.closed) return;
+    this.closed = true;
+    if (this.idle !== null) clearTimeout(this.idle);
+    if (this.linger !== null) clearTimeout(this.linger);
+    this.onClosed();
+  }
+}
+
+/** What is wrong with an upstream's 101 (RFC 6455 section 4.1), or null. */
+function handshakeProblem(answer: readonly string[], request: readonly string[]): string | null {
+  const upgrade = valuesOf(answer, "upgrade");
+  if (upgrade.length !== 1 || upgrade[0]!.toLowerCase() !== "websocket") return "a 101 to another protocol";
+  const options = valuesOf(answer, "connection").flatMap((value) => value.toLowerCase().split(","));
+  if (!options.some((option) => option.trim() === "upgrade")) return "a 101 without Connection: Upgrade";
+  const keys = valuesOf(request, "sec-websocket-key");
+  const accepts = valuesOf(answer, "sec-websocket-accept");
+  if (keys.length !== 1 || accepts.length !== 1 || accepts[0] !== acceptFor(keys[0]!)) {
+    return "a 101 that does not answer this handshake";
+  }
+  return null;
+}
+
+function acceptFor(key: string): string {
+  return createHash("sha1").update(`${key}${WEBSOCKET_GUID}`, "latin1").digest("base64");
+}
+
+function valuesOf(raw: readonly string[], name: string): string[] {
+  const values: string[] = [];
+  for (let at = 0; at < raw.length; at += 2) if (raw[at]!.toLowerCase() === name) values.push(raw[at + 1]!);
+  return values;
+}
+
+function formatSwitching(headers: readonly string[]): string {
+  let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+  for (let at = 0; at < headers.length; at += 2) head += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  return `${head}\r\n`;
+}
+
+function ignore(): void {}
