@@ -15,8 +15,8 @@ export interface PathReading {
 
 /**
  * The readings of a canonical path, the most literal first. One, mostly; twice as many for each of: `%23` or `%3F` (the
- * end of the path to a server that decodes first), `%2F` (a slash to it), `;` (what follows is dropped), a segment of
- * nothing but dots and spaces.
+ * end of the path to a server that decodes first) and `%25` (anything, to one that decodes twice), `%2F` (a slash to
+ * it), `;` (what follows is dropped), a segment of nothing but dots and spaces.
  */
 export function readPath(path: string): PathReading[] {
   let texts = [path];
@@ -40,7 +40,7 @@ export function foldShape({ kind, segments }: PathShape): PathShape {
 }
 
 const OTHER_READINGS: readonly ((path: string) => string)[] = [
-  (path) => path.replace(/%(?:23|3F).*/, ""),
+  (path) => path.replace(/%(?:23|25|3F).*/, ""),
   (path) => path.replaceAll("%2F", "/"),
   (path) => path.replace(/(?:;|%3B)[^/]*/g, ""),
   (path) => path.replace(/\/(?:\.|%20)+(?=\/|$)/g, ""),

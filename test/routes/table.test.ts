@@ -192,7 +192,8 @@ describe("an open route that covers a guarded one", () => {
     "/%20/admin",
     "/admin%23",
     "/admin%3Fx",
-    "/admin%23/../x",
+    "/admin%23/x",
+    "/admin%25",
     "/admin%2Fx",
     "/admin;x",
     "/admin%3Bx/y",
@@ -204,19 +205,12 @@ describe("an open route that covers a guarded one", () => {
     expect(answer([OPEN, ADMIN], { path })).toBe("admin");
   });
 
-  it.each([
-    "/",
-    "/administrator",
-    "/admin-x",
-    "/admin.x",
-    "/x/admin",
-    "/admin%2525",
-    "/adm%20in",
-    "/%23/admin",
-    "/%20",
-  ])("takes %s", (path) => {
-    expect(answer([OPEN, ADMIN], { path })).toBe("open");
-  });
+  it.each(["/", "/administrator", "/admin-x", "/admin.x", "/x/admin", "/admin%26", "/adm%20in", "/%23/admin", "/%20"])(
+    "takes %s",
+    (path) => {
+      expect(answer([OPEN, ADMIN], { path })).toBe("open");
+    },
+  );
 
   it("answers 405 for methods that the guarded route does not name, in any spelling", () => {
     const admin = { ...ADMIN, methods: ["GET"] };
