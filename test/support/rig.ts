@@ -419,7 +419,7 @@ function compareOutcome(
 const OPEN_PREFIXES = ["/public", "/fence", "/host"];
 
 /** O2: on guarded routes exactly one credential, a good one, with the identity that belongs to it; on open ones none. */
-function checkCredentials(requests: readonly SeenRequest[]): Finding[] {
+export function checkCredentials(requests: readonly SeenRequest[]): Finding[] {
   const findings: Finding[] = [];
   for (const request of requests) {
     const principals = valuesOf(request, "x-unkey-principal");
