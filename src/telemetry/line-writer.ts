@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from "node:fs";
 import { Socket } from "node:net";
+import { isatty } from "node:tty";
 
 /**
  * Takes log lines and writes them in batches, so that a line costs a string and a batch costs a system call. A sink
@@ -34,6 +35,8 @@ export interface LineWriterOptions {
 
 /** Where bytes go. `EAGAIN` means: not now. */
 export interface LineSink {
+  /** Somebody looks at it: lines for people rather than JSON, unless the configuration says. */
+  readonly isTerminal: boolean;
   write(bytes: Buffer, done: (error: NodeJS.ErrnoException | null, written: number) => void): void;
   /** Bytes taken; throws like `fs.writeSync`. */
   writeSync(bytes: Buffer): number;
@@ -51,6 +54,7 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
 export function openStandardStream(descriptor: 1 | 2): LineSink {
   const to = openWithoutBlocking(descriptor);
   return {
+    isTerminal: isatty(descriptor),
     write: (bytes, done) => write(to, bytes, 0, bytes.length, null, done),
     writeSync: (bytes) => writeSync(to, bytes),
     close: () => {

@@ -1,5 +1,4 @@
 import cluster from "node:cluster";
-import { isatty } from "node:tty";
 import type { Config } from "../config/schema.ts";
 import type { Recorder } from "../gateway.ts";
 import { createLineWriter, type LineSink, type LineWriter, openStandardStream } from "./line-writer.ts";
@@ -30,8 +29,6 @@ export interface TelemetryOptions {
   readonly metrics: MetricsOptions;
   /** Standard output unless given. */
   readonly sink?: LineSink;
-  /** Whether the sink is a terminal, which `format: auto` makes pretty. */
-  readonly isTerminal?: boolean;
 }
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
@@ -70,14 +67,14 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 const ACCEPT_LOG_INTERVAL_MS = 10_000;
 
 function openWriter(options: TelemetryOptions, metrics: Metrics): LineWriter {
-  const isTerminal = options.isTerminal ?? isatty(1);
+  const sink = options.sink ?? openStandardStream(1);
   const writer = createLineWriter({
-    sink: options.sink ?? openStandardStream(1),
+    sink,
     onDropped: (lines) => metrics.logLinesDropped(lines),
     // Workers share one output.
     ...(cluster.isWorker && { maxWriteBytes: 4096 }),
   });
   const { format } = options.log;
-  const pretty = format === "pretty" || (format === "auto" && isTerminal);
-  return pretty ? prettyWriter(writer, isTerminal && process.env.NO_COLOR === undefined) : writer;
+  const pretty = format === "pretty" || (format === "auto" && sink.isTerminal);
+  return pretty ? prettyWriter(writer, sink.isTerminal && process.env.NO_COLOR === undefined) : writer;
 }

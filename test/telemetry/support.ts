@@ -84,6 +84,7 @@ export function collectingWriter(): CollectingWriter {
 
 /** A sink that takes what it is told to take: `take()` ends the write under way. */
 export class ControlledSink implements LineSink {
+  readonly isTerminal = false;
   text = "";
   closed = false;
   syncFails: string | null = null;

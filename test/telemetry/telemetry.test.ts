@@ -7,6 +7,7 @@ import { exchangeOf, sample } from "./support.ts";
 function setUp(log: Partial<TelemetryOptions["log"]> = {}, isTerminal = false) {
   let text = "";
   const sink: LineSink = {
+    isTerminal,
     write: (bytes, done) => {
       text += bytes.toString();
       done(null, bytes.length);
@@ -22,7 +23,6 @@ function setUp(log: Partial<TelemetryOptions["log"]> = {}, isTerminal = false) {
     keyPrefix: "unkey_",
     metrics: { routes: [], upstreams: [], tiers: ["file"], redis: false, version: "1" },
     sink,
-    isTerminal,
   });
   return { telemetry, text: () => text };
 }
