@@ -86,7 +86,7 @@ export const TARGETS = {
     server { listen 127.0.0.1:${authPort} backlog=4096; location / { if ($known = 0) { return 401; } return 204; } }
     server { listen 127.0.0.1:${port} backlog=4096;
       location / { auth_request /auth; proxy_pass http://upstream; }
-      location = /auth { internal; proxy_pass http://auth; proxy_pass_request_body off; proxy_set_header Content-Length ""; } }`,
+      location = /auth { internal; proxy_pass http://auth; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; } }`,
     );
   },
 
@@ -98,7 +98,7 @@ export const TARGETS = {
       file,
       `global
   nbthread 1
-  maxconn 12000
+  maxconn 8000
 defaults
   mode http
   timeout connect 2s
@@ -126,7 +126,6 @@ backend upstream
       `{
   admin off
   auto_https off
-  persist_config off
 }
 http://127.0.0.1:${port} {
   reverse_proxy 127.0.0.1:${upstream.port} {
