@@ -40,6 +40,8 @@ export type BodyFraming =
 
 export interface HeadLimits {
   readonly headerLines: number;
+  /** Of all field lines together, as `Name: value` and a line end each. */
+  readonly headerBytes: number;
   readonly targetBytes: number;
   /** This instance's token in `Via`: a request that carries it already went through here (508). */
   readonly viaToken: string;
@@ -63,6 +65,7 @@ export function readHead(
 
   const fields = readFields(rawHeaders);
   if (isFault(fields)) return fields;
+  if (fields.bytes > limits.headerBytes) return tooManyBytes(limits.headerBytes);
   const body = readBodyFraming(fields, httpVersion);
   if (isFault(body)) return body;
   const host = readHost(fields.host, httpVersion);
@@ -98,23 +101,31 @@ export function readHead(
   };
 }
 
-/** The value of a field that is there exactly once, by lower-case name; null when absent or repeated. */
+/**
+ * The value of a field that is there exactly once, by lower-case name; null when absent, repeated (in a spelling with
+ * `_` or `.` too, which CGI-like upstreams take for the same), or named in Connection: such a field goes no further, so
+ * that nothing may be decided by it.
+ */
 export function headerValue(head: RequestHead, name: string): string | null {
+  if (head.nominated?.has(name)) return null;
   const { rawHeaders } = head;
   let value: string | null = null;
+  let count = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (compareName(rawHeaders[i]!, name) !== SAME) continue;
-    if (value !== null) return null;
-    value = rawHeaders[i + 1]!;
+    const likeness = compareName(rawHeaders[i]!, name);
+    if (likeness === OTHER) continue;
+    count += 1;
+    if (likeness === SAME) value = rawHeaders[i + 1]!;
   }
-  return value;
+  return count === 1 ? value : null;
 }
 
-/** How often a field is there, by lower-case name. */
+/** How often a field is there, by lower-case name, counted as `headerValue` does. */
 export function headerCount(head: RequestHead, name: string): number {
+  if (head.nominated?.has(name)) return 0;
   const { rawHeaders } = head;
   let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (compareName(rawHeaders[i]!, name) === SAME) count++;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (compareName(rawHeaders[i]!, name) !== OTHER) count++;
   return count;
 }
 
@@ -149,6 +160,8 @@ const PROTECTED_FIELDS: ReadonlySet<string> = new Set([
 
 /** The fields that matter to the decision, each as it came. `connection` and `via` are lists and may be repeated. */
 interface Fields {
+  /** Of all field lines. */
+  bytes: number;
   host: string | null;
   contentLength: string | null;
   transferEncoding: string | null;
@@ -164,6 +177,7 @@ interface Fields {
 /** The one pass over the fields. Lengths of names come first: most fields are told apart by that alone. */
 function readFields(rawHeaders: readonly string[]): Fields | Fault {
   const fields: Fields = {
+    bytes: 0,
     host: null,
     contentLength: null,
     transferEncoding: null,
@@ -178,6 +192,7 @@ function readFields(rawHeaders: readonly string[]): Fields | Fault {
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!;
     const value = rawHeaders[i + 1]!;
+    fields.bytes += name.length + value.length + LINE_OVERHEAD;
     switch (name.length) {
       case 3:
         if (compareName(name, "via") === SAME) fields.via = joinList(fields.via, value);
@@ -233,6 +248,9 @@ function readFields(rawHeaders: readonly string[]): Fields | Fault {
   }
   return fields;
 }
+
+/** A colon, a space and a line end. */
+const LINE_OVERHEAD = 4;
 
 const OTHER = 0;
 const SAME = 1;
@@ -376,6 +394,12 @@ function asksWebSocket({ upgrade }: Fields, body: BodyFraming): boolean {
 function tooManyFields(headerLines: number): Fault {
   return fault("user:bad_request:headers_too_large", {
     detail: `The request must not have more than ${headerLines} header fields`,
+  });
+}
+
+function tooManyBytes(headerBytes: number): Fault {
+  return fault("user:bad_request:headers_too_large", {
+    detail: `The request's header fields must not be larger than ${headerBytes} bytes`,
   });
 }
 

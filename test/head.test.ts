@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { isFault } from "../src/faults/fault.ts";
 import { headerCount, headerValue, normalizeFieldName, type RequestHead, readHead } from "../src/head.ts";
 
-const LIMITS = { headerLines: 100, targetBytes: 8192, viaToken: "x7f3" };
+const LIMITS = { headerLines: 100, headerBytes: 16_384, targetBytes: 8192, viaToken: "x7f3" };
 
 interface Sent {
   method?: string;
@@ -391,7 +391,7 @@ describe("reading fields by name", () => {
   const head = clean({ headers: ["X-A", "1", "x-a", "2", "X-B", "3", "X_B", "4"] });
   it("tells absent, once and repeated apart", () => {
     expect([headerValue(head, "x-a"), headerCount(head, "x-a")]).toEqual([null, 2]);
-    expect([headerValue(head, "x-b"), headerCount(head, "x-b")]).toEqual(["3", 1]);
+    expect([headerValue(head, "x-b"), headerCount(head, "x-b")]).toEqual([null, 2]);
     expect([headerValue(head, "x-c"), headerCount(head, "x-c")]).toEqual([null, 0]);
   });
 

@@ -82,7 +82,7 @@ export class ForwardRig extends Watch implements RequestHandler {
   handle(exchange: Exchange): void {
     this.exchanges.push(exchange);
     const { request } = exchange;
-    const limits = { headerLines: 100, targetBytes: 8192, viaToken: "test" };
+    const limits = { headerLines: 100, headerBytes: 16_384, targetBytes: 8192, viaToken: "test" };
     const head = readHead(request.method!, request.url!, request.httpVersion, request.rawHeaders, limits);
     if (isFault(head)) throw new Error(`the rig is not for requests that are refused: ${head.detail}`);
     exchange.head = head;

@@ -12,7 +12,7 @@ import { generateSpellings } from "./spellings.ts";
  * their `/admin`; in front of them, with everything else open to anyone, each of those needs a key or is refused.
  */
 
-const LIMITS = { headerLines: 100, targetBytes: 8192, viaToken: "x" };
+const LIMITS = { headerLines: 100, headerBytes: 16_384, targetBytes: 8192, viaToken: "x" };
 const ADMIN: RouteSketch = { name: "admin", pathPrefix: "/admin" };
 const OPEN: RouteSketch = { name: "open", pathPrefix: "/", open: true, allowOverlap: true };
 
