@@ -10,6 +10,7 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
   const { request, response, head } = exchange;
   if (head?.body.kind === "length" && head.body.bytes > maxBytes) return Promise.resolve(tooLarge(maxBytes));
   if (head?.expectContinue) response.writeContinue();
+  const began = performance.now();
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -23,7 +24,10 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
       request.pause();
       resolve(tooLarge(maxBytes));
     });
-    request.once("end", () => resolve(Buffer.concat(chunks, bytes)));
+    request.once("end", () => {
+      exchange.waitedMs = performance.now() - began;
+      resolve(Buffer.concat(chunks, bytes));
+    });
     request.once("error", () => resolve(fault("user:bad_request:request_timeout")));
     request.once("close", () => resolve(fault("user:bad_request:request_timeout")));
   });

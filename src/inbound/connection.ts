@@ -16,6 +16,8 @@ export class Connection {
   active: Exchange | null = null;
   /** Requests that arrived while another was under way, oldest first. */
   readonly waiting: WaitingRequest[] = [];
+  /** When its last exchange ended, by `performance.now()`; when it was made, before the first. */
+  lastBusyAt = performance.now();
   /** What the parser gave up on, to be answered behind the requests before it. Nothing is read after it. */
   failure: Fault | null = null;
   /** A request for another protocol that arrived behind an unfinished one. */

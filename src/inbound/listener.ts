@@ -1,6 +1,6 @@
 import { createServer as createPlainServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import type { AddressInfo, BlockList, ListenOptions, Socket } from "node:net";
+import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServer, type Socket } from "node:net";
 import { Exchange, type Peer } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { type Connection, connectionOf } from "./connection.ts";
@@ -52,6 +52,9 @@ export interface RequestHandler {
   /** True while answers have to say `Connection: close`. */
   draining(): boolean;
 }
+
+/** How long a connection that was just busy may stay open without a request once nothing is accepted any more. */
+const IDLE_GRACE_MS = 1000;
 
 /**
  * Where clients connect. Node's own HTTP server parses requests; this adds what it leaves open: time-outs for silent
@@ -112,14 +115,24 @@ export class Listener {
     (this.#server as TlsServer).setSecureContext(material);
   }
 
-  /** Stops accepting and ends idle connections; resolves when the last connection is gone. */
+  /**
+   * Stops accepting and ends idle connections; resolves when the last connection is gone. One that was busy a moment ago
+   * is given a second: its client may be sending the next request already, which is answered and says close.
+   */
   close(): Promise<void> {
     return new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      for (const connection of this.#connections) {
-        if (connection.idle) connection.socket.destroy();
-      }
+      // http.Server's own close() would cut idle connections at once.
+      NetServer.prototype.close.call(this.#server, () => resolve());
+      this.#endIdle(IDLE_GRACE_MS);
+      setTimeout(() => this.#endIdle(0), IDLE_GRACE_MS).unref();
     });
+  }
+
+  #endIdle(graceMs: number): void {
+    const now = performance.now();
+    for (const connection of this.#connections) {
+      if (connection.idle && now - connection.lastBusyAt >= graceMs) connection.socket.destroy();
+    }
   }
 
   /** Cuts every connection. */
@@ -194,6 +207,7 @@ export class Listener {
   #onResponseClose(connection: Connection, exchange: Exchange): void {
     if (connection.active !== exchange) return;
     connection.active = null;
+    connection.lastBusyAt = performance.now();
     this.#options.handler.ended(exchange);
     this.#next(connection);
   }
@@ -334,10 +348,10 @@ function parseFault(error: ParseError, limits: ListenerLimits): Fault {
 function overflow({ rawPacket }: ParseError, limits: ListenerLimits): Fault {
   const inFirstLine = rawPacket !== undefined && /^[A-Z-]+ /.test(rawPacket.toString("latin1", 0, 32));
   if (inFirstLine && rawPacket.indexOf(10) === -1) {
-    const detail = `The request target is longer than ${limits.targetBytes} bytes`;
+    const detail = `The request target must not be longer than ${limits.targetBytes} bytes`;
     return fault("user:bad_request:target_too_long", { detail });
   }
-  const detail = `The request's header fields are larger than ${limits.headerBytes} bytes`;
+  const detail = `The request's header fields must not be larger than ${limits.headerBytes} bytes`;
   return fault("user:bad_request:headers_too_large", { detail });
 }
 
