@@ -1,11 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
-
-/** What a command is added with: where it writes, and whom it tells its exit status. */
-export interface CommandHost {
-  readonly io: CommandIo;
-  readonly finish: (status: ExitStatus) => void;
-}
+import { version } from "./version.ts";
 
 /** Adds one command to the program. What a command needs beyond its options is imported when it runs. */
 type AddCommand = (program: Command, io: CommandIo, finish: (status: ExitStatus) => void) => void;
@@ -68,13 +63,6 @@ function explainFailure(error: unknown, io: CommandIo): ExitStatus {
   // Commander has written its own sentence; asking for help or the version is no mistake.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   throw error;
-}
-
-declare const SENTINEL_VERSION: string;
-
-/** Put in place by the build, from package.json. */
-export function version(): string {
-  return typeof SENTINEL_VERSION === "string" ? SENTINEL_VERSION : "0.0.0-source";
 }
 
 function processIo(): CommandIo {

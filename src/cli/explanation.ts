@@ -1,4 +1,7 @@
 import { STATUS_CODES } from "node:http";
+import { type Deciding, openDeciding } from "../assembly/deciding.ts";
+import { resolveConfigPath } from "../config/load.ts";
+import { formatProblems } from "../config/problem.ts";
 import { decide, type Verdict } from "../decide.ts";
 import { formatFaultCode } from "../faults/catalogue.ts";
 import { type EnvelopeSettings, formatEnvelope } from "../faults/envelope.ts";
@@ -7,11 +10,10 @@ import { buildRequestHeaders } from "../forward/request-headers.ts";
 import { type RequestHead, readHead } from "../head.ts";
 import type { KeyRecord } from "../keys/root-key.ts";
 import type { Tier } from "../keys/source.ts";
-import { formatPermission, grantFor, type Permission } from "../permissions/permission.ts";
+import { createPermission, formatPermission, grantFor, type Permission } from "../permissions/permission.ts";
 import type { PermissionQuery } from "../permissions/query.ts";
 import { formatPlaceholder } from "../permissions/resource-id.ts";
 import type { Route } from "../routes/route.ts";
-import { type Deciding, openDeciding } from "../sentinel.ts";
 import { CommandFailure, type CommandIo, EXIT } from "./exit.ts";
 
 /** A request as the command line describes it. */
@@ -96,7 +98,10 @@ export interface ExplainedTuple {
 /** Walks one request through the gateway's own reading and deciding. */
 export async function explain(described: DescribedRequest, io: CommandIo): Promise<Explanation> {
   const { rawHeaders, target, notes } = describe(described);
-  const deciding = await openDeciding(described.config, io);
+  const opened = await openDeciding(resolveConfigPath(described.config, io.env, io.cwd), io.env);
+  if (!opened.ok)
+    throw new CommandFailure(EXIT.notSo, formatProblems(opened.problems, { colour: io.colour }).trimEnd());
+  const { deciding } = opened;
   try {
     const head = readHead(described.method, target, "1.1", rawHeaders, deciding.head);
     if (isFault(head)) return explainRefusal(null, { ...UNCLEAN, fault: head }, deciding, described, notes);
@@ -130,7 +135,7 @@ function explainAdmission(
   notes: readonly string[],
   deciding: Deciding,
 ): Explanation {
-  const headers = buildRequestHeaders(head, deciding.requestContext(verdict, REQUEST_ID));
+  const headers = buildRequestHeaders(head, deciding.headersContext(head, verdict, REQUEST_ID));
   return {
     ...common(head, verdict, described, notes),
     verdict: { admitted: true, outcome: verdict.label, code: null, detail: null },
@@ -223,7 +228,7 @@ function explainTuples(query: PermissionQuery, record: KeyRecord): ExplainedTupl
 }
 
 function grantsFor(permission: Permission): string[] {
-  const every = formatPermission({ ...permission, resourceId: "*" });
+  const every = formatPermission(createPermission(permission.resourceType, "*", permission.action));
   return [...new Set([formatPermission(permission), every])];
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import type { CommandIo, ExitStatus } from "./exit.ts";
 
 /** `sentinel start`: runs the gateway until SIGTERM or SIGINT. */
 export function addStartCommand(program: Command, io: CommandIo, finish: (status: ExitStatus) => void): void {
@@ -9,10 +9,7 @@ export function addStartCommand(program: Command, io: CommandIo, finish: (status
     .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
     .action(async (options: { readonly config?: string }) => {
       const { resolveConfigPath } = await import("../config/load.ts");
-      const path = resolveConfigPath(options.config, io.env, io.cwd);
-      if (path === null)
-        throw new CommandFailure(EXIT.usage, "There is no configuration here. Name one with --config.");
       const { runUntilSignalled } = await import("./run.ts");
-      finish(await runUntilSignalled(path, io));
+      finish(await runUntilSignalled(resolveConfigPath(options.config, io.env, io.cwd), io));
     });
 }

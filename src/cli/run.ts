@@ -1,0 +1,78 @@
+import cluster from "node:cluster";
+import { type Prepared, prepare } from "../assembly/prepare.ts";
+import { formatProblems } from "../config/problem.ts";
+import { type RunningSentinel, startSentinel } from "../sentinel.ts";
+import { exitOnCrash } from "../telemetry/crash.ts";
+import { openStandardStream } from "../telemetry/line-writer.ts";
+import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { onSignals } from "./signals.ts";
+import { version } from "./version.ts";
+
+export interface RunOptions {
+  /** Where the log goes: standard output unless it is for something else. */
+  readonly logTo?: "stdout" | "stderr";
+  readonly onListening?: () => void;
+}
+
+/**
+ * Runs the gateway until SIGTERM or SIGINT, then drains it; SIGHUP reloads. With `workers` above 1 this process holds
+ * the workers and the admin listener, and each of them runs this again.
+ */
+export async function runUntilSignalled(
+  configPath: string,
+  io: CommandIo,
+  options: RunOptions = {},
+): Promise<ExitStatus> {
+  const prepared = await prepare(configPath, io.env);
+  if (!prepared.ok) {
+    throw new CommandFailure(EXIT.notSo, formatProblems(prepared.problems, { colour: io.colour }).trimEnd());
+  }
+  if (cluster.isPrimary && prepared.compiled.workers > 1) {
+    const { runWithWorkers } = await import("./run-workers.ts");
+    return runWithWorkers(configPath, prepared);
+  }
+  const sentinel = await start(configPath, prepared, io, options);
+  if (cluster.isWorker) {
+    const { serve } = await import("./run-worker.ts");
+    serve(sentinel);
+    return EXIT.done;
+  }
+  const ending = onSignals({ reload: () => void sentinel.reload(), drain: () => sentinel.drain() });
+  options.onListening?.();
+  await ending;
+  return EXIT.done;
+}
+
+async function start(
+  configPath: string,
+  prepared: Prepared,
+  io: CommandIo,
+  { logTo = "stdout" }: RunOptions,
+): Promise<RunningSentinel> {
+  try {
+    const sentinel = await startSentinel(
+      {
+        configPath,
+        env: io.env,
+        version: version(),
+        admin: cluster.isPrimary,
+        ...(logTo === "stderr" && { sink: openStandardStream(2) }),
+      },
+      prepared,
+    );
+    const { log, redact, flushSync } = sentinel.telemetry;
+    exitOnCrash({ log, redact, drain: () => sentinel.drain(), flush: async () => flushSync() });
+    return sentinel;
+  } catch (error) {
+    throw listenFailure(error);
+  }
+}
+
+/** An address that is taken or may not be used is the operator's to mend, and needs no stack. */
+export function listenFailure(error: unknown): unknown {
+  const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  if (code !== "EADDRINUSE" && code !== "EACCES" && code !== "EADDRNOTAVAIL") return error;
+  const reasons = { EADDRINUSE: "is in use", EACCES: "may not be used", EADDRNOTAVAIL: "is not this machine's" };
+  const where = port === undefined ? (address ?? "") : `${address ?? ""}:${port}`;
+  return new CommandFailure(EXIT.notSo, `The address ${where} ${reasons[code]}.`);
+}

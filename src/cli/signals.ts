@@ -1,0 +1,23 @@
+/** What a long-running command does when it is told to. */
+export interface SignalActions {
+  readonly reload: () => void;
+  readonly drain: () => Promise<void>;
+}
+
+/** The exit status of a gateway that was told twice to end, and so did not finish what ran. */
+const SECOND_SIGNAL = 1;
+
+/** SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads. Resolves when it has drained. */
+export function onSignals({ reload, drain }: SignalActions): Promise<void> {
+  process.on("SIGHUP", reload);
+  return new Promise((resolve, reject) => {
+    let signalled = false;
+    const end = () => {
+      if (signalled) process.exit(SECOND_SIGNAL);
+      signalled = true;
+      drain().then(resolve, reject);
+    };
+    process.on("SIGTERM", end);
+    process.on("SIGINT", end);
+  });
+}
