@@ -12,6 +12,7 @@ export const CHANGES_MAX = 10_000;
 /** An instance lives this long after its last sign. */
 const LIFE_MS = 15_000;
 const READ_MAX = 500;
+const SIGN_OFF_MS = 1200;
 
 /** Appends one change; gives the entry's id. */
 export async function appendChange(
@@ -29,8 +30,17 @@ export function changeCommand(
   return ["XADD", layout.changes, "MAXLEN", "~", CHANGES_MAX, "*", "op", op, "hash", hash, "id", id, "at", at];
 }
 
-/** The stream of changes in Redis, followed by `follower`: `instance/worker`, as it signs for what it has acted on. */
-export function createChangeLog(connection: RedisConnection, layout: RedisLayout, follower: string): ChangeLog {
+/**
+ * The stream of changes in Redis, followed by `follower`: `instance/worker`, as it signs for what it has acted on.
+ * `connection` waits in blocking reads; `commands` is another one, so that signing off need not wait for a read to end.
+ * Signs go over the first: they must say that it works, and a refused write must not disturb those who read records.
+ */
+export function createChangeLog(
+  connection: RedisConnection,
+  layout: RedisLayout,
+  follower: string,
+  commands: RedisCommands = connection,
+): ChangeLog {
   return {
     position: () => readPosition(connection, layout),
     async read(after, blockMs) {
@@ -47,16 +57,23 @@ export function createChangeLog(connection: RedisConnection, layout: RedisLayout
       return readEntries(answer);
     },
     async acknowledge(id) {
-      await connection.call("SET", layout.instance(follower), id, "PX", LIFE_MS);
-      await connection.call("ZADD", layout.instances, Date.now(), follower);
+      try {
+        await connection.call("SET", layout.instance(follower), id, "PX", LIFE_MS);
+        await connection.call("ZADD", layout.instances, Date.now(), follower);
+      } catch (error) {
+        // Read-only or full: changes can not be made then, but those that come are still acted on. `--wait` notices: it
+        // no longer counts this instance.
+        if (!(error instanceof RedisRefusal)) throw error;
+      }
     },
     reconnect: () => connection.reconnect(),
     async close() {
       // Whoever waits for instances should not wait for this one. If Redis is away the name fades by itself.
-      await Promise.allSettled([
-        connection.call("DEL", layout.instance(follower)),
-        connection.call("ZREM", layout.instances, follower),
+      const signOff = Promise.allSettled([
+        commands.call("DEL", layout.instance(follower)),
+        commands.call("ZREM", layout.instances, follower),
       ]);
+      await Promise.race([signOff, new Promise((resolve) => setTimeout(resolve, SIGN_OFF_MS))]);
       await connection.close();
     },
   };

@@ -79,6 +79,8 @@ export interface RedisConnectionOptions {
 }
 
 const CONNECT_TIMEOUT_MS = 1000;
+const READONLY_RETRY_MS = 15_000;
+const HANDSHAKE_MS = 1000;
 const HEARTBEAT_MS = 1000;
 const HEARTBEAT_DOWN_MS = 400;
 /** Commands that time out before the rest is refused at once. */
@@ -107,6 +109,7 @@ export async function connectRedis(
   let lastProblem = "not connected";
   const waiting = new Set<(up: boolean) => void>();
   let heartbeat: NodeJS.Timeout | null = null;
+  let handshake: NodeJS.Timeout | null = null;
 
   const breaker = createBreaker({
     failuresMax: FAILURES_MAX,
@@ -139,7 +142,13 @@ export async function connectRedis(
     breaker.trip();
     setUp(false);
   });
+  // A handshake that Redis answers with NOAUTH, or with LOADING, or not at all, would stay half done for good.
+  client.on("connect", () => {
+    if (handshake !== null) clearTimeout(handshake);
+    handshake = setTimeout(() => client.status !== "ready" && client.disconnect(true), HANDSHAKE_MS).unref();
+  });
   client.on("ready", () => {
+    if (handshake !== null) clearTimeout(handshake);
     if (purpose === "commands") void beat();
     else {
       breaker.reset();
@@ -167,6 +176,8 @@ export async function connectRedis(
     heartbeat = null;
     try {
       await ping();
+      // PING is answered before others are.
+      if (client.status !== "ready") throw new SourceUnavailable("Redis is not ready");
       breaker.reset();
       setUp(true);
     } catch (error) {
@@ -176,14 +187,40 @@ export async function connectRedis(
       else breaker.trip();
       setUp(false);
     }
+    scheduleBeat(up === true ? HEARTBEAT_MS : HEARTBEAT_DOWN_MS);
+  }
+
+  function scheduleBeat(ms: number): void {
     if (closed || heartbeat !== null) return;
-    heartbeat = setTimeout(beat, up === true ? HEARTBEAT_MS : HEARTBEAT_DOWN_MS);
+    heartbeat = setTimeout(beat, ms);
     heartbeat.unref();
   }
-  if (purpose === "commands") void beat();
+  // Whatever becomes of the first connection, something is known soon: ready, an error, or this.
+  if (purpose === "commands") scheduleBeat(CONNECT_TIMEOUT_MS);
+
+  /** Until the first connection is made, or has failed, a command waits for it: that is not an outage. */
+  async function afterFirstState(): Promise<void> {
+    if (up === null && !(await whenUp(timeoutMs))) throw new SourceUnavailable("Redis is out of reach");
+  }
+
+  function whenUp(ms: number): Promise<boolean> {
+    if (up === true) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => tell(false), ms);
+      const tell = (isUp: boolean) => {
+        clearTimeout(timer);
+        waiting.delete(tell);
+        resolve(isUp);
+      };
+      waiting.add(tell);
+    });
+  }
 
   return {
-    call: (command, ...args) => breaker.run(() => send(command, args)),
+    async call(command, ...args) {
+      if (up === null) await afterFirstState();
+      return breaker.run(() => send(command, args));
+    },
     get isUp() {
       return up === true;
     },
@@ -195,18 +232,7 @@ export async function connectRedis(
         ? // A cluster spreads the keys: each command finds its own way.
           Promise.all(commands.map(([name, ...args]) => send(name, args).catch(keepRefusal)))
         : pipelines(client, settings.commandTimeout).pipeline(commands),
-    whenUp(ms) {
-      if (up === true) return Promise.resolve(true);
-      return new Promise((resolve) => {
-        const timer = setTimeout(() => tell(false), ms);
-        const tell = (isUp: boolean) => {
-          clearTimeout(timer);
-          waiting.delete(tell);
-          resolve(isUp);
-        };
-        waiting.add(tell);
-      });
-    },
+    whenUp,
     masters: () =>
       ("nodes" in client ? client.nodes("master") : [client]).map((node) => pipelines(node, settings.commandTimeout)),
     reconnect() {
@@ -215,7 +241,7 @@ export async function connectRedis(
     },
     async close() {
       closed = true;
-      if (heartbeat !== null) clearTimeout(heartbeat);
+      for (const timer of [heartbeat, handshake]) if (timer !== null) clearTimeout(timer);
       client.disconnect();
     },
   };
@@ -305,8 +331,7 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
     socketTimeout: 5000,
     keepAlive: 10_000,
     autoResendUnfulfilledCommands: false,
-    // After a failover the old master is read-only: look for the new one.
-    reconnectOnError: (error: Error) => error.message.startsWith("READONLY"),
+    reconnectOnError: createReadOnlyWatch(),
     // Understood by every server, Valkey and proxies too; nothing here needs RESP3.
     protocol: 2 as const,
     disableClientInfo: true,
@@ -338,6 +363,19 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
     });
   }
   return new ioredis.Redis(url ?? "redis://127.0.0.1:6379", { ...common, retryStrategy });
+}
+
+/**
+ * After a failover the old master is read-only: look for the new one. Not at every refused write, for a reconnection
+ * disturbs those who read.
+ */
+function createReadOnlyWatch(): (error: Error) => boolean {
+  let triedAt = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (!error.message.startsWith("READONLY") || performance.now() - triedAt < READONLY_RETRY_MS) return false;
+    triedAt = performance.now();
+    return true;
+  };
 }
 
 function credentials({ username, password }: RedisNodes): Pick<RedisOptions, "username" | "password"> {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -21,11 +21,15 @@ export interface TestRedis {
   readonly pid: number;
   /** Sends one command over a connection of its own and gives its answer as redis-cli would print it. */
   cli(...args: string[]): string;
+  /** The same without holding up this process: for tests that run at once. */
+  run(...args: string[]): Promise<string>;
   freeze(): void;
   thaw(): void;
   /** Ends it at once; `restart` brings it back on the same port, empty unless it was saved. */
   kill(): Promise<void>;
   restart(): Promise<void>;
+  /** Restarts it with what was saved and resolves while it still loads. */
+  restartLoading(args: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -48,12 +52,21 @@ export async function startRedis(args: readonly string[] = []): Promise<TestRedi
       return child.pid ?? 0;
     },
     cli: (...command) => cli(port, ...command),
+    run: (...command) =>
+      new Promise((resolve, reject) => {
+        const args = ["-p", String(port), ...command];
+        execFile("redis-cli", args, (error, stdout) => (error === null ? resolve(stdout.trim()) : reject(error)));
+      }),
     freeze: () => void child.kill("SIGSTOP"),
     thaw: () => void child.kill("SIGCONT"),
     kill,
     async restart() {
       await kill();
       child = await launch(port, dir, args);
+    },
+    async restartLoading(more) {
+      await kill();
+      child = await launch(port, dir, [...args, ...more], /Server initialized/);
     },
     async close() {
       await kill();
@@ -67,9 +80,9 @@ export function cli(port: number, ...command: string[]): string {
   return stdout.trim() || stderr.trim();
 }
 
-async function launch(port: number, dir: string, args: readonly string[]): Promise<ChildProcess> {
+async function launch(port: number, dir: string, args: readonly string[], words?: RegExp): Promise<ChildProcess> {
   const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"];
-  return await untilReady(spawn("redis-server", [...own, ...args], { stdio: ["ignore", "pipe", "inherit"] }));
+  return await untilReady(spawn("redis-server", [...own, ...args], { stdio: ["ignore", "pipe", "inherit"] }), words);
 }
 
 /** Resolves once the server says that it takes connections. */
