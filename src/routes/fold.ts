@@ -9,8 +9,8 @@ import type { PathShape } from "./pattern.ts";
 export interface PathReading {
   /** Folded: no letter case, nothing forgivable at a segment's end, no slash at the path's. */
   readonly path: string;
-  /** The same segments before folding. */
-  readonly segments: readonly string[];
+  /** The same before folding: its segments are those of `path`, in their own spelling. */
+  readonly text: string;
 }
 
 /**
@@ -19,6 +19,7 @@ export interface PathReading {
  * it), `;` (what follows is dropped), a segment of nothing but dots and spaces.
  */
 export function readPath(path: string): PathReading[] {
+  if (!UNUSUAL.test(path)) return [{ path: trimSlash(path.toLowerCase()), text: path }];
   let texts = [path];
   for (const read of OTHER_READINGS) {
     texts = texts.flatMap((text) => {
@@ -46,11 +47,15 @@ const OTHER_READINGS: readonly ((path: string) => string)[] = [
   (path) => path.replace(/\/(?:\.|%20)+(?=\/|$)/g, ""),
 ];
 
-function foldPath(path: string): PathReading {
-  const segments = path.split("/").slice(1);
-  const folded = segments.map(foldSegment);
-  while (folded.at(-1) === "") folded.pop();
-  return { path: folded.map((segment) => `/${segment}`).join(""), segments };
+/** Anything that makes more of a path than lower case does. */
+const UNUSUAL = /[%;]|\.(?:\/|$)/;
+
+function foldPath(text: string): PathReading {
+  return { path: trimSlash(text.split("/").map(foldSegment).join("/")), text };
+}
+
+function trimSlash(path: string): string {
+  return path.endsWith("/") ? path.slice(0, -1) : path;
 }
 
 /** A segment of nothing but dots and spaces keeps them: empty, it would be a prefix of everything. */

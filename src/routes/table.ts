@@ -75,7 +75,7 @@ function findGuarded(
   const matching: Route[] = [];
   for (const reading of readPath(path)) {
     const route = guard.find(host, reading.path, method, header);
-    if (route !== null) return { kind: "found", route, params: paramsOf(route.match.path, reading.segments) };
+    if (route !== null) return { kind: "found", route, params: readParams(route.match.path, reading.text) };
     matching.push(...guard.matching(host, reading.path));
   }
   return otherMethods(matching, header);
@@ -92,19 +92,17 @@ function otherMethods(routes: readonly Route[], header: ReadField): RouteSearch 
   return allow.size === 0 ? null : { kind: "method", allow: [...allow].sort() };
 }
 
-function readParams(pattern: PathPattern, path: string): PathParams {
-  if (!pattern.segments.some(isParameter)) return NO_PARAMS;
-  return paramsOf(pattern, path.slice(1).split("/", pattern.segments.length));
-}
-
-function paramsOf(pattern: PathPattern, segments: readonly string[]): PathParams {
-  const params = new Map<string, string>();
-  for (const [i, segment] of pattern.segments.entries()) {
-    if (segment.kind === "parameter") params.set(segment.name, segments[i] ?? "");
+function readParams({ segments }: PathPattern, path: string): PathParams {
+  let params: Map<string, string> | null = null;
+  let at = 0;
+  for (const segment of segments) {
+    const slash = path.indexOf("/", at + 1);
+    const end = slash === -1 ? path.length : slash;
+    if (segment.kind === "parameter") {
+      params ??= new Map();
+      params.set(segment.name, path.slice(at + 1, end));
+    }
+    at = end;
   }
-  return params;
-}
-
-function isParameter(segment: PathPattern["segments"][number]): boolean {
-  return segment.kind === "parameter";
+  return params ?? NO_PARAMS;
 }

@@ -1,11 +1,14 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
-import { createRequire } from "node:module";
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { getRequestListener } from "@hono/node-server";
+// @ts-expect-error it comes without types
+import express5 from "express";
+// @ts-expect-error it comes without types
+import express4 from "express4";
 import Fastify, { type FastifyServerOptions } from "fastify";
 import { Hono } from "hono";
 import { generateSpellings } from "./spellings.ts";
@@ -53,16 +56,13 @@ interface KnownServer {
   readonly start: () => Promise<RunningServer | null>;
 }
 
-const require = createRequire(import.meta.url);
-
 const SERVERS: readonly KnownServer[] = [
   { name: "nginx", start: async () => startNginx() },
-  { name: "express 5", start: () => listen(expressApp("express")) },
-  { name: "express 4", start: () => listen(expressApp("express4")) },
+  { name: "express 5", start: () => listen(expressApp(express5)) },
+  { name: "express 4", start: () => listen(expressApp(express4)) },
   { name: "fastify", start: async () => listen(await fastifyApp({})) },
   { name: "fastify, forgiving", start: async () => listen(await fastifyApp({ routerOptions: FORGIVING })) },
-  { name: "hono", start: () => listen(honoApp(true)) },
-  { name: "hono, not strict", start: () => listen(honoApp(false)) },
+  { name: "hono", start: () => listen(honoApp()) },
 ];
 
 const FORGIVING = {
@@ -85,8 +85,8 @@ interface ExpressApp extends RequestListener {
   use(path: string, handler: RequestListener): void;
 }
 
-function expressApp(name: "express" | "express4"): RequestListener {
-  const app = (require(name) as () => ExpressApp)();
+function expressApp(express: () => ExpressApp): RequestListener {
+  const app = express();
   app.use("/admin", answerGuarded);
   return app;
 }
@@ -103,8 +103,8 @@ async function fastifyApp(options: FastifyServerOptions): Promise<RequestListene
   return (request, response) => app.routing(request, response);
 }
 
-function honoApp(strict: boolean): RequestListener {
-  const app = new Hono({ strict });
+function honoApp(): RequestListener {
+  const app = new Hono();
   app.all("/admin/*", (c) => {
     const headers = { "X-Handler": GUARDED, "X-Number": c.req.header("X-Number") ?? "" };
     return c.body("guarded", 200, headers);
@@ -129,6 +129,8 @@ async function listen(handler: RequestListener): Promise<RunningServer> {
   };
 }
 
+const NGINX = "nginx";
+
 /**
  * A prefix location takes `/admin`, `/admin.` and `/admin;x` alike; that it takes `/administrator` too is how prefix
  * locations are written, not another spelling.
@@ -139,7 +141,7 @@ const NGINX_SERVER = `
   location / { return 200 "open"; }`;
 
 function startNginx(): RunningServer | null {
-  if (spawnSync("nginx", ["-v"]).error !== undefined) {
+  if (spawnSync(NGINX, ["-v"]).error !== undefined) {
     const advice = "nginx is not installed; without it the differential test asks one server less (apt install nginx)";
     if (process.env.CI === "true") throw new Error(advice);
     console.warn(advice);
@@ -155,7 +157,7 @@ function startNginx(): RunningServer | null {
        server { listen unix:${folder}/socket; ${NGINX_SERVER} } }`,
   );
   // In the background it returns once it listens.
-  execFileSync("nginx", ["-p", folder, "-c", file, "-e", "/dev/null"], { stdio: ["ignore", "ignore", "pipe"] });
+  execFileSync(NGINX, ["-p", folder, "-c", file, "-e", "/dev/null"], { stdio: ["ignore", "ignore", "pipe"] });
   const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
   const end = () => process.kill(pid, "SIGTERM");
   process.once("exit", end);

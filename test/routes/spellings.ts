@@ -16,7 +16,7 @@ export function generateSpellings(host: string): readonly string[] {
     for (const after of AFTER) spellings.add(`${scheme}://${host}/admin${after}`);
   }
   const pick = sequence();
-  while (spellings.size < 7_000) {
+  while (spellings.size < 6_000) {
     const pieces = Array.from({ length: 1 + pick(6) }, () => PIECES[pick(PIECES.length)]);
     pieces.splice(pick(pieces.length + 1), 0, NAMES[pick(4)]);
     spellings.add(`/${pieces.join("")}`);
