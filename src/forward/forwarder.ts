@@ -8,7 +8,8 @@ import type { Upstreams } from "./upstreams.ts";
 export type Admission = Extract<Verdict, { kind: "admit" }>;
 
 /**
- * Told once how forwarding ended, never from within `forward` or `upgrade` itself. `exchange.head` was there when it
+ * Told once how forwarding ended, never from within `forward` or `upgrade` itself, and not after
+ * `exchange.forwarding.abort()`: that is how the caller says that the client is gone. `exchange.head` was there when it
  * began; `status`, `bytesIn`, `bytesOut`, `upstream*` and `retries` are filled in by now. On `fault` nothing has been
  * sent and the caller answers; where the request's body was not read to its end, that answer has to close the connection.
  */
@@ -129,7 +130,10 @@ export interface UpstreamHandler {
   onInterim(status: number, headers: readonly string[]): void;
   /** The final header block, 200 to 599; raw list, as it came. `bodyless`: no body follows (HEAD, 204, 304, length 0). */
   onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void;
-  /** `last`: the body is complete with this chunk, and `onEnd` follows without trailers in the same tick. */
+  /**
+   * `chunk` is the handler's to keep. `last`: the body is complete with this chunk, and `onEnd` follows without trailers
+   * in the same tick.
+   */
   onBody(chunk: Buffer, last: boolean): void;
   /** The message is complete. `trailers` as a raw list, empty mostly. */
   onEnd(trailers: readonly string[]): void;
@@ -167,11 +171,9 @@ export interface UpstreamError {
 
 /** How forwarding ended, told to the gateway once. */
 export type ForwardOutcome =
-  /** The answer went to the client whole (or the tunnel closed). */
+  /** The answer was handed to the client's connection whole (or the tunnel closed). */
   | { readonly kind: "answered" }
   /** Nothing has been sent to the client: the gateway answers with this. */
   | { readonly kind: "fault"; readonly fault: Fault }
   /** The answer broke off half-way; the client's connection was destroyed so that it never looks whole. */
-  | { readonly kind: "truncated"; readonly fault: Fault }
-  /** The client went away. */
-  | { readonly kind: "aborted" };
+  | { readonly kind: "truncated"; readonly fault: Fault };

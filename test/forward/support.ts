@@ -203,8 +203,7 @@ export class RecordingHandler extends Watch implements UpstreamHandler {
 
   onBody(chunk: Buffer, _last: boolean): void {
     this.bodyBytes += chunk.length;
-    // An engine may use its buffer again: what is kept has to be a copy.
-    if (this.keepBody) this.chunks.push(Buffer.from(chunk));
+    if (this.keepBody) this.chunks.push(chunk);
     this.note("body");
   }
 
