@@ -3,12 +3,23 @@ import { configSchema } from "./schema.ts";
 
 /** The configuration's JSON schema (draft-7), for editors: what is written, before defaults and environment. */
 export function configJsonSchema(): Record<string, unknown> {
-  const schema = z.toJSONSchema(configSchema, {
+  const schema = writeJsonSchema((member) => allowPlaceholder(member));
+  return { ...schema, title: "Sentinel configuration" };
+}
+
+/** The schema as it is written, with the examples of every member; `finish` may change each part. */
+export function writeJsonSchema(finish: (part: Record<string, unknown>) => void): Record<string, unknown> {
+  return z.toJSONSchema(configSchema, {
     target: "draft-7",
     io: "input",
-    override: ({ jsonSchema }) => allowPlaceholder(jsonSchema as Record<string, unknown>),
+    override: ({ zodSchema, jsonSchema }) => {
+      // zod leaves out the examples of what it transforms, taking them for examples of the result.
+      const examples = z.globalRegistry.get(zodSchema)?.examples;
+      const part = jsonSchema as Record<string, unknown>;
+      if (examples !== undefined) part.examples = examples;
+      finish(part);
+    },
   });
-  return { ...schema, title: "Sentinel configuration" };
 }
 
 /** As `sentinel schema` prints it and `config/sentinel.schema.json` holds it. */
