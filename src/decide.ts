@@ -29,7 +29,11 @@ export type ReadBody = (maxBytes: number) => Promise<Buffer | Fault>;
  */
 export function decide(head: RequestHead, context: DecideContext, readBody: ReadBody): Verdict | Promise<Verdict> {
   const search = context.table.find(head.method, head.host, head.target.path, (name) => headerValue(head, name));
-  if (search.kind !== "found") return refuse(null, routingFault(search), null, null, NOTHING_SEEN);
+  if (search.kind !== "found") {
+    // Nothing allows `%2F` or `;` where there is no route to allow it.
+    const reason = checkRouteAllows(head.target, NO_ROUTE) ?? routingFault(search);
+    return refuse(null, reason, null, null, NOTHING_SEEN);
+  }
   const { route } = search;
   const target = upstreamTarget(head.target, route);
   if (target.kind === "fault") return refuse(null, target, route, null, NOTHING_SEEN);
@@ -109,6 +113,8 @@ interface Candidate {
   readonly target: Target;
   readonly requires: Requirement | null;
 }
+
+const NO_ROUTE = { allowEncodedSlash: false, allowSemicolon: false };
 
 const NOTHING_SEEN: Evidence = { lookup: null, required: null, filled: [] };
 

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { decide, type ReadBody, type Verdict } from "./decide.ts";
 import type { Exchange } from "./exchange.ts";
+import type { FaultCode } from "./faults/catalogue.ts";
 import { formatEnvelope } from "./faults/envelope.ts";
 import { type Fault, fault, isFault } from "./faults/fault.ts";
 import type { Forwarder, ForwardOutcome } from "./forward/forwarder.ts";
@@ -150,7 +151,7 @@ export class Gateway implements RequestHandler {
     exchange.status = envelope.status;
     exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : Buffer.byteLength(envelope.body);
     // The body of a refused request is not read to its end, and what follows it is not a request.
-    if (hasBody(exchange)) response.shouldKeepAlive = false;
+    if (hasBody(exchange) || NOT_CLEAN.has(reason.code)) response.shouldKeepAlive = false;
     response.writeHead(envelope.status, STATUS_CODES[envelope.status] ?? "Error", envelope.headers);
     response.end(envelope.body);
   }
@@ -163,6 +164,12 @@ export class Gateway implements RequestHandler {
 
 /** The status in the record of a request whose client left before it was answered. */
 const CLIENT_CLOSED_REQUEST = 499;
+
+/** Faults of a request that two servers may read differently: its connection is not trusted with another. */
+const NOT_CLEAN: ReadonlySet<FaultCode> = new Set<FaultCode>([
+  "user:bad_request:ambiguous_path",
+  "user:bad_request:invalid_request",
+]);
 
 function identify(exchange: Exchange, snapshot: Snapshot): RequestHead | Fault {
   const { request } = exchange;

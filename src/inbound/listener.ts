@@ -344,15 +344,21 @@ function parseFault(error: ParseError, limits: ListenerLimits): Fault {
   return fault("user:bad_request:invalid_request", { detail, cause: code });
 }
 
-/** Too many bytes before the end of the head: whose they are shows in whether the first line came to an end. */
+/** Too many bytes before the end of the head: whose they are shows in where the first line came to an end. */
 function overflow({ rawPacket }: ParseError, limits: ListenerLimits): Fault {
-  const inFirstLine = rawPacket !== undefined && /^[A-Z-]+ /.test(rawPacket.toString("latin1", 0, 32));
-  if (inFirstLine && rawPacket.indexOf(10) === -1) {
+  if (rawPacket !== undefined && firstLineBytes(rawPacket) > limits.targetBytes) {
     const detail = `The request target must not be longer than ${limits.targetBytes} bytes`;
     return fault("user:bad_request:target_too_long", { detail });
   }
   const detail = `The request's header fields must not be larger than ${limits.headerBytes} bytes`;
   return fault("user:bad_request:headers_too_large", { detail });
+}
+
+/** How long the request line in these bytes is, as far as they go; 0 when they do not begin with one. */
+function firstLineBytes(bytes: Buffer): number {
+  if (!/^[A-Z-]+ /.test(bytes.toString("latin1", 0, 32))) return 0;
+  const end = bytes.indexOf("\n");
+  return end === -1 ? bytes.length : end;
 }
 
 /** The head of an Upgrade request as it would be without the wish to change protocol (RFC 9110 section 7.8). */

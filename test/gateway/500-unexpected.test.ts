@@ -36,7 +36,8 @@ describe("500", () => {
       title: "Internal Server Error",
       detail: "An unexpected error occurred while processing your request",
     });
-    expect(gateway.output()).toContain("hashing is broken");
+    const record = await gateway.waitForRecord(({ code }) => code === "err:unkey:application:unexpected_error");
+    expect(record.cause).toContain("hashing is broken");
     expect((await ask(gateway, asked("/any"))).status).toBe(200);
     await upstream.stop();
     await gateway.stop();
