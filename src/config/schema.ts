@@ -380,4 +380,3 @@ export type Config = z.output<typeof configSchema>;
 export type UpstreamConfig = Config["upstreams"][number];
 export type RouteConfig = Config["routes"][number];
 export type RedisConfig = NonNullable<Config["redis"]>;
-export type CacheConfig = Config["keys"]["cache"];

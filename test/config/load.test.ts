@@ -451,7 +451,7 @@ describe("hostile files", () => {
         }
         formatProblems(result.problems, { colour: true });
       }),
-      { numRuns: 1500 },
+      { numRuns: 800 },
     );
   });
 });
