@@ -14,7 +14,7 @@ export interface MemorySettings {
   readonly staleIfErrorMs: number;
   /** How long a hash is remembered to be absent. */
   readonly missingMs: number;
-  /** Hashes remembered to be absent; 10,000 unless given. */
+  /** Hashes remembered to be absent, and look-ups remembered to have failed; 10,000 of each unless given. */
   readonly maxMisses?: number;
   /** Look-ups that run, and that wait, at the origin; 256 and 4,096 unless given. Beyond them it can not tell. */
   readonly maxLookups?: number;
@@ -45,7 +45,6 @@ export interface MemorySource extends KeySource, ChangeTarget {
 
 /** How long a failure is remembered for one hash. A breaker at the origin keeps others from waiting. */
 const FAILURE_MS = 900;
-const FAILURES_MAX = 10_000;
 /** A change during a look-up starts it again; so many changes in one look-up end it. */
 const ATTEMPTS_MAX = 8;
 
@@ -66,14 +65,14 @@ interface Entry {
  * after the origin gave it; then, and for a hash without one, the promise rejects with `SourceUnavailable`.
  */
 export function createMemorySource(origin: KeySource, settings: MemorySettings, deps: MemoryDeps): MemorySource {
-  const { freshMs, maxAgeMs, staleIfErrorMs, missingMs } = settings;
+  const { freshMs, maxAgeMs, staleIfErrorMs, missingMs, maxMisses = 10_000 } = settings;
   const { now, mono, observer, random = Math.random } = deps;
   const limiter = createLimiter(settings.maxLookups ?? 256, settings.maxWaiting ?? 4096);
 
   const records = new LRUCache<KeyHash, Entry>({ max: settings.maxKeys });
-  const absences = new LRUCache<KeyHash, Entry>({ max: settings.maxMisses ?? 10_000 });
+  const absences = new LRUCache<KeyHash, Entry>({ max: maxMisses });
   const failures = new LRUCache<KeyHash, { readonly error: SourceUnavailable; readonly until: number }>({
-    max: FAILURES_MAX,
+    max: maxMisses,
   });
   const flights = new Map<KeyHash, Flight>();
 

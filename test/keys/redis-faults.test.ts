@@ -17,8 +17,8 @@ interface FaultCase {
   readonly name: string;
   /** Whether records can be read all the same. */
   readonly reads: boolean;
-  inject(server: TestRedis, shim: Shim): Promise<unknown> | void;
-  heal(server: TestRedis, shim: Shim): Promise<unknown> | void;
+  inject(server: TestRedis, shim: Shim): unknown;
+  heal(server: TestRedis, shim: Shim): unknown;
 }
 
 const byShim = (fault: Parameters<Shim["set"]>[0]) => ({
