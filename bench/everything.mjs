@@ -124,9 +124,9 @@ function costTable(results, bases) {
 }
 
 /** How long an answer takes when the gateway is not at its limit. */
-async function latency({ folder, rounds, seconds, root }, upstream, running) {
+async function latency({ folder, rounds, seconds }, upstream, running) {
   const generator = join(folder, "open-loop");
-  const compiled = spawnSync("cc", ["-O2", "-o", generator, join(root, "bench/open-loop.c")]);
+  const compiled = spawnSync("cc", ["-O2", "-o", generator, new URL("open-loop.c", import.meta.url).pathname]);
   if (compiled.status !== 0) return "## Latency\n\nLeft out: there is no C compiler for the generator.";
   const direct = { ...upstream, name: "direct, no gateway" };
   const targets = [direct, ...running];
