@@ -11,7 +11,8 @@ export type Admission = Extract<Verdict, { kind: "admit" }>;
  * Told once how forwarding ended, never from within `forward` or `upgrade` itself, and not after
  * `exchange.forwarding.abort()`: that is how the caller says that the client is gone. `exchange.head` was there when it
  * began; `status`, `bytesIn`, `bytesOut`, `upstream*` and `retries` are filled in by now. On `fault` nothing has been
- * sent and the caller answers; where the request's body was not read to its end, that answer has to close the connection.
+ * sent and the caller answers; where the request's body was not read to its end, that answer has to close the
+ * connection.
  */
 export type ForwardDone = (exchange: Exchange, outcome: ForwardOutcome) => void;
 
@@ -64,9 +65,14 @@ export interface UpstreamEngine {
 
 /** How an engine keeps connections. */
 export interface EngineOptions {
-  /** An idle connection is closed after this, 4 s unless given: shorter than what most upstreams allow. Milliseconds. */
+  /**
+   * An idle connection is closed after this, 4 s unless given: shorter than what most upstreams allow. Milliseconds.
+   */
   readonly idleSocketMs?: number;
-  /** A connection older than this is not used again, 60 s unless given: so that a changed address is taken up. Milliseconds. */
+  /**
+   * A connection older than this is not used again, 60 s unless given: so that a changed address is taken up.
+   * Milliseconds.
+   */
   readonly maxSocketAgeMs?: number;
 }
 
@@ -100,9 +106,9 @@ export interface UpstreamRequest {
   readonly upgrade: boolean;
   /**
    * Milliseconds; 0 is no limit. `connectMs` ends when the socket is connected, TLS included. `responseMs` counts from
-   * then, or from `end()` where there is a body (a long upload is no slow answer), to the first byte of the answer's body
-   * or the end of a bodyless one. `idleMs`: between bytes of the answer's body, not while paused, or while a `write` that
-   * said false waits for `onDrain`.
+   * then, or from `end()` where there is a body (a long upload is no slow answer), to the first byte of the answer's
+   * body or the end of a bodyless one. `idleMs`: between bytes of the answer's body, not while paused, or while a
+   * `write` that said false waits for `onDrain`.
    */
   readonly connectMs: number;
   readonly responseMs: number;
@@ -128,11 +134,13 @@ export interface UpstreamCall {
 export interface UpstreamHandler {
   /** An interim answer (102 to 199, also 100); there can be several. */
   onInterim(status: number, headers: readonly string[]): void;
-  /** The final header block, 200 to 599; raw list, as it came. `bodyless`: no body follows (HEAD, 204, 304, length 0). */
+  /**
+   * The final header block, 200 to 599; raw list, as it came. `bodyless`: no body follows (HEAD, 204, 304, length 0).
+   */
   onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void;
   /**
-   * `chunk` is the handler's to keep. `last`: the body is complete with this chunk, and `onEnd` follows without trailers
-   * in the same tick.
+   * `chunk` is the handler's to keep. `last`: the body is complete with this chunk, and `onEnd` follows without
+   * trailers in the same tick.
    */
   onBody(chunk: Buffer, last: boolean): void;
   /** The message is complete. `trailers` as a raw list, empty mostly. */
@@ -140,8 +148,9 @@ export interface UpstreamHandler {
   /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */
   onUpgrade(headers: readonly string[], socket: import("node:net").Socket, rest: Buffer): void;
   /**
-   * The request's body may be written (again). Where there is a body it is called once as soon as the head was handed to a
-   * connected socket: until then the client's body is not read, and a target that refuses can be changed for another.
+   * The request's body may be written (again). Where there is a body it is called once as soon as the head was handed
+   * to a connected socket: until then the client's body is not read, and a target that refuses can be changed for
+   * another.
    */
   onDrain(): void;
   /** The socket is gone and nothing of it is pooled. */

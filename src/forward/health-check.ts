@@ -23,8 +23,8 @@ interface Settings {
 }
 
 /**
- * Asks one target for `path` at once and then `intervalMs` after each answer; any 2xx is healthy. `onChange` is told when
- * `checkedOut` changes.
+ * Asks one target for `path` at once and then `intervalMs` after each answer; any 2xx is healthy. `onChange` is told
+ * when `checkedOut` changes.
  */
 export class HealthCheck {
   private readonly target: CheckedTarget;

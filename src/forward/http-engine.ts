@@ -30,8 +30,8 @@ const MAX_INTERIM_ANSWERS = 8;
 const NO_TRAILERS: readonly string[] = [];
 
 /**
- * The reference engine, on node's own client: its parser (strict), its agent. It lets node add `Connection: keep-alive`.
- * `createSocketEngine` does the same at half the cost and is held to the same tests.
+ * The reference engine, on node's own client: its parser (strict), its agent. It lets node add `Connection:
+ * keep-alive`. `createSocketEngine` does the same at half the cost and is held to the same tests.
  */
 export function createHttpEngine(options: EngineOptions = {}): UpstreamEngine {
   return new HttpEngine(options);
@@ -80,7 +80,10 @@ class HttpEngine implements UpstreamEngine {
   }
 }
 
-/** One exchange. Every listener stays until its emitter is gone: node may emit 'error' at any moment, also after the end. */
+/**
+ * One exchange. Every listener stays until its emitter is gone: node may emit 'error' at any moment, also after the
+ * end.
+ */
 class HttpExchange implements UpstreamCall {
   private readonly request: UpstreamRequest;
   private readonly handler: UpstreamHandler;
@@ -226,7 +229,8 @@ class HttpExchange implements UpstreamCall {
     this.expected = bodyless ? 0 : length;
     answer.on("data", (chunk: Buffer) => this.onData(chunk));
     answer.on("end", () => this.onAnswerEnd());
-    // A node stream that ends early says 'aborted' before 'error'; the parser's own error, where there is one, came first.
+    // A node stream that ends early says 'aborted' before 'error'; the parser's own error, where there is one, came
+    // first.
     answer.on("aborted", () => this.fail("reset", "the connection ended within the answer"));
     if (this.paused) answer.pause();
     this.handler.onHead(status, answer.statusMessage ?? "", rawHeaders, bodyless);
@@ -263,7 +267,8 @@ class HttpExchange implements UpstreamCall {
 
   private onFailure(error: NodeJS.ErrnoException): void {
     const code = error.code ?? error.name;
-    // llhttp says INVALID_EOF_STATE of a connection that ended within a message, and the others of bytes that are wrong.
+    // llhttp says INVALID_EOF_STATE of a connection that ended within a message, and the others of bytes that are
+    // wrong.
     const unclean = code.startsWith("HPE_") && code !== "HPE_INVALID_EOF_STATE";
     this.fail(unclean && this.connected ? "invalid_response" : "reset", code);
   }

@@ -58,8 +58,8 @@ export function buildRequestHeaders(head: RequestHead, context: RequestHeadersCo
         lengthDue = false;
         continue;
       case AUTHORIZATION:
-        // A client may list Authorization in Connection to make us drop it (RFC 9110 section 7.6.1); it is never dropped
-        // for that: such a request was refused, and this branch does not look at what was nominated.
+        // A client may list Authorization in Connection to make us drop it (RFC 9110 section 7.6.1); it is never
+        // dropped for that: such a request was refused, and this branch does not look at what was nominated.
         if (context.authorization === "preserve") headers.push(name, value);
         continue;
       case CONTENT_TYPE:
@@ -195,7 +195,10 @@ function isAboutTheClient(normal: string): boolean {
   );
 }
 
-/** Each anew from the socket; from a trusted peer `-For` is extended, and of the others only what it did not say is added. */
+/**
+ * Each anew from the socket; from a trusted peer `-For` is extended, and of the others only what it did not say is
+ * added.
+ */
 function pushForwarded(
   headers: string[],
   head: RequestHead,

@@ -14,7 +14,10 @@ export interface ResponseHeadersContext {
 export type ResponseHeaders =
   | {
       readonly kind: "clean";
-      /** For `response.writeHead`, which adds Connection, chunked where there is no length, and Date where there is none. */
+      /**
+       * For `response.writeHead`, which adds Connection, chunked where there is no length, and Date where there is
+       * none.
+       */
       readonly headers: string[];
     }
   /** The answer is not to be relayed: 502. */

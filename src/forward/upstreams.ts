@@ -40,8 +40,8 @@ export interface UpstreamsDeps {
 export interface Upstreams {
   find(name: string): Upstream | null;
   /**
-   * The next generation. Origins that are the same stay the same object, so that their connections live on; the pools of
-   * the others are closed once idle. Requests that still run on this generation finish on it.
+   * The next generation. Origins that are the same stay the same object, so that their connections live on; the pools
+   * of the others are closed once idle. Requests that still run on this generation finish on it.
    */
   replace(settings: readonly UpstreamSettings[]): Upstreams;
   /** Ends the health checks. */
@@ -59,7 +59,10 @@ export interface UpstreamTarget {
 export interface Upstream {
   readonly name: string;
   readonly timeouts: UpstreamSettings["timeouts"];
-  /** The next target by smooth weighted round robin among the healthy, another than `except` where there is one; null: none is healthy. */
+  /**
+   * The next target by smooth weighted round robin among the healthy, another than `except` where there is one; null:
+   * none is healthy.
+   */
   pick(except: UpstreamTarget | null): UpstreamTarget | null;
   /** An answer began: failures in a row start anew. */
   succeeded(target: UpstreamTarget): void;

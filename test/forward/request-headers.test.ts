@@ -34,7 +34,12 @@ type Fields = readonly (readonly [name: string, value: string])[];
 /** The head as the gateway reads it; `fields` come behind Host. */
 function headOf(fields: Fields, method = "GET"): RequestHead {
   const raw = [["Host", "api.example:81"], ...fields].flat() as string[];
-  const head = readHead(method, "/", "1.1", raw, { headerLines: 100, targetBytes: 8192, viaToken: "i" });
+  const head = readHead(method, "/", "1.1", raw, {
+    headerLines: 100,
+    headerBytes: 16_384,
+    targetBytes: 8192,
+    viaToken: "i",
+  });
   if ("kind" in head) throw new Error(head.detail);
   return head;
 }
