@@ -1,0 +1,136 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until } from "./key-parts.ts";
+import { cli, freePort, untilReady } from "./redis.ts";
+
+export interface TestNodes {
+  /** `host:port` of each: of the sentinels, or of the cluster's nodes. */
+  readonly hosts: readonly string[];
+  /** Kills the present master (of slot 0, in a cluster) and resolves with its port. */
+  killMaster(): Promise<number>;
+  /** The present master's port, as the others see it. */
+  masterPort(): number;
+  close(): Promise<void>;
+}
+
+class Nodes {
+  readonly dir = mkdtempSync(join(tmpdir(), "sentinel-ha-"));
+  readonly children = new Map<number, ChildProcess>();
+
+  async start(port: number, args: readonly string[]): Promise<void> {
+    const dir = mkdtempSync(join(this.dir, "node-"));
+    const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"];
+    this.children.set(port, await untilReady(spawn("redis-server", [...own, ...args], { stdio: OUTPUT })));
+  }
+
+  async startSentinel(port: number, masterPort: number): Promise<void> {
+    const file = join(this.dir, `sentinel-${port}.conf`);
+    const lines = [
+      `port ${port}`,
+      "bind 127.0.0.1",
+      `dir ${this.dir}`,
+      `sentinel monitor mymaster 127.0.0.1 ${masterPort} 2`,
+      "sentinel down-after-milliseconds mymaster 1000",
+      "sentinel failover-timeout mymaster 5000",
+      "sentinel parallel-syncs mymaster 1",
+    ];
+    writeFileSync(file, `${lines.join("\n")}\n`);
+    this.children.set(port, await untilReady(spawn("redis-server", [file, "--sentinel"], { stdio: OUTPUT })));
+  }
+
+  async kill(port: number): Promise<void> {
+    const child = this.children.get(port);
+    this.children.delete(port);
+    if (child === undefined || child.exitCode !== null) return;
+    const exit = once(child, "exit");
+    child.kill("SIGKILL");
+    await exit;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.children.keys()].map((port) => this.kill(port)));
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+const OUTPUT: ["ignore", "pipe", "inherit"] = ["ignore", "pipe", "inherit"];
+
+/** A master, a replica, and three of Redis' own sentinels that watch them. */
+export async function startFailover(): Promise<TestNodes> {
+  const nodes = new Nodes();
+  const [master = 0, replica = 0, ...sentinels] = await freePorts(5);
+  await nodes.start(master, []);
+  await nodes.start(replica, ["--replicaof", "127.0.0.1", String(master)]);
+  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"));
+  for (const port of sentinels) await nodes.startSentinel(port, master);
+  const knows = (port: number) =>
+    /num-slaves\n1\n[\s\S]*num-other-sentinels\n2\n/.test(cli(port, "SENTINEL", "MASTER", "mymaster"));
+  await until("the sentinels know each other", () => sentinels.every(knows), 20_000);
+  const masterPort = () =>
+    Number(cli(sentinels[0] ?? 0, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split("\n")[1]);
+  return {
+    hosts: sentinels.map((port) => `127.0.0.1:${port}`),
+    masterPort,
+    async killMaster() {
+      const port = masterPort();
+      await nodes.kill(port);
+      return port;
+    },
+    close: () => nodes.close(),
+  };
+}
+
+/** Three masters, and a replica for the first of them. */
+export async function startCluster(): Promise<TestNodes> {
+  const nodes = new Nodes();
+  const ports = await freePorts(4);
+  const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"];
+  for (const port of ports) await nodes.start(port, [...args, "--cluster-port", String(await freePort())]);
+  const [first = 0, second = 0, third = 0, replica = 0] = ports;
+  const buses = ports.map((port) => cli(port, "CONFIG", "GET", "cluster-port").split("\n")[1] ?? "");
+  const ranges = [
+    [0, 5460],
+    [5461, 10922],
+    [10923, 16383],
+  ];
+  for (const [index, port] of [first, second, third].entries()) {
+    const [from = 0, to = 0] = ranges[index] ?? [];
+    cli(port, "CLUSTER", "ADDSLOTSRANGE", String(from), String(to));
+    cli(port, "CLUSTER", "SET-CONFIG-EPOCH", String(index + 1));
+  }
+  for (const [index, port] of ports.entries()) {
+    if (index > 0) cli(first, "CLUSTER", "MEET", "127.0.0.1", String(port), buses[index] ?? "");
+  }
+  const sees = (port: number, words: RegExp) => words.test(cli(port, "CLUSTER", "INFO"));
+  await until("met", () => ports.every((port) => sees(port, /cluster_known_nodes:4/)), 20_000);
+  await until("ok", () => [first, second, third].every((port) => sees(port, /cluster_state:ok/)), 20_000);
+  await until(
+    "replica knows",
+    () => cli(replica, "CLUSTER", "REPLICATE", cli(first, "CLUSTER", "MYID")) === "OK",
+    20_000,
+  );
+  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"), 20_000);
+  const masterPort = () => (nodes.children.has(first) ? first : replica);
+  return {
+    hosts: [first, second, third].map((port) => `127.0.0.1:${port}`),
+    masterPort,
+    async killMaster() {
+      await nodes.kill(first);
+      return first;
+    },
+    close: () => nodes.close(),
+  };
+}
+
+/** Ports a cluster node can have: its own bus is on another, given one. */
+async function freePorts(count: number): Promise<number[]> {
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = await freePort();
+    if (!ports.includes(port)) ports.push(port);
+  }
+  return ports;
+}
