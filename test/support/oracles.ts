@@ -70,10 +70,12 @@ export function compareWithAudit(
   return findings;
 }
 
-/** O2: the upstream got the method and the path of the audit line. */
+/** O2: the upstream got the method and the path of the audit line, less what the route's rewrite takes off. */
 function compareRequest(request: SeenRequest, record: GatewayRecord): Finding[] {
   const path = request.target.split("?")[0];
-  if (request.method !== record.method || path !== record.path) {
+  const logged = String(record.path);
+  const expected = record.route === "strip" ? logged.replace(/^\/strip\/?/, "/") : logged;
+  if (request.method !== record.method || path !== expected) {
     return [smuggled(`logged ${record.method} ${record.path}, sent ${request.method} ${path}`)];
   }
   return [];

@@ -115,7 +115,7 @@ export class UpstreamConnection {
     socket.on("data", (chunk) => this.#take(chunk));
     socket.on("end", () => {
       this.ended = true;
-      if (!this.silent) socket.end();
+      socket.end();
       notify();
     });
     // A reset is one way for the gateway to give up an exchange; `close` follows and is what tests wait for.

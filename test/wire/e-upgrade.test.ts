@@ -158,7 +158,7 @@ const attacks: Attack[] = [
     name: "122 what the client sends along with the handshake goes up once, in order, and only after the 101",
     send: async (client) => {
       await client.write(`${handshake()}EARLY`);
-      await client.until(() => client.received.includes("101"));
+      await client.until(() => client.received.includes("HELLO"));
       await client.write("-LATER");
     },
     upstream: async (request, connection) => {
