@@ -153,6 +153,11 @@ export class NamedUpstream {
     return this.#sockets.size;
   }
 
+  /** Requests to `/hold` that wait. */
+  get holding(): number {
+    return this.#held.length;
+  }
+
   /** Resolves when a request to `/hold` is here. */
   held(): Promise<void> {
     if (this.#held.length > 0) return Promise.resolve();
