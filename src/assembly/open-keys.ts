@@ -55,9 +55,9 @@ const ID_LIFETIME_MS = 24 * 3_600_000;
 
 async function openLookups(config: Config, redis: RedisSettings | null, deps: OpenKeysDeps): Promise<OpenedKeys> {
   const { createMemorySource } = await import("../keys/memory-source.ts");
-  const { cache, source: settings } = config.keys;
-  const shares = redis !== null && (settings.type === "redis" || cache.shared);
-  const shared = shares ? await connectShared(redis, deps) : null;
+  const { cache } = config.keys;
+  // Also where copies are not shared: changes are followed wherever there is a Redis.
+  const shared = redis === null ? null : await connectShared(redis, deps);
   const { origin, copies } = await openOrigin(config, shared, deps);
   const memory = createMemorySource(
     origin,
@@ -113,7 +113,7 @@ async function openOrigin(
     const { createHttpSource } = await import("../keys/http-source.ts");
     const headers = source.headers as Readonly<Record<string, string>>;
     const service = createHttpSource({ url: source.url, headers, timeout: source.timeout }, common);
-    if (shared === null) return { origin: service, copies: null };
+    if (shared === null || !cache.shared) return { origin: service, copies: null };
     const { createSharedSource } = await import("../keys/shared-source.ts");
     const { createRedisLayout } = await import("../keys/redis-layout.ts");
     const copies = createSharedSource(
@@ -135,7 +135,7 @@ async function openOrigin(
 }
 
 async function follow(
-  { settings }: Shared,
+  { settings, commands }: Shared,
   instance: string,
   targets: readonly ChangeTarget[],
   { metrics, log }: OpenKeysDeps,
@@ -146,7 +146,7 @@ async function follow(
   const { createChangeFeed } = await import("../keys/change-feed.ts");
   const connection = await connectRedis(settings, { log: () => {}, mono: MONO }, { purpose: "feed", blockMs: 1000 });
   const feed = createChangeFeed({
-    log: createChangeLog(connection, createRedisLayout(settings.keyPrefix), instance),
+    log: createChangeLog(connection, createRedisLayout(settings.keyPrefix), instance, commands),
     targets,
     now: Date.now,
     onLag: (seconds) => metrics.revocationLag(seconds),

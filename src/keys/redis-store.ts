@@ -32,8 +32,6 @@ export interface RedisStoreSettings {
   readonly now: Clock;
 }
 
-export { IncompleteChange };
-
 const ATTEMPTS_MAX = 10;
 /** Entries of the stream that are appended in one go. */
 const PAGE = 500;

@@ -2,9 +2,15 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { createRedisSource } from "../../src/keys/redis-source.ts";
-import { createRedisStore, IncompleteChange } from "../../src/keys/redis-store.ts";
+import { createRedisStore } from "../../src/keys/redis-store.ts";
 import { type KeyRecord, standing } from "../../src/keys/root-key.ts";
-import { type KeyFields, type Keyring, KeyStoreRefusal, SourceUnavailable } from "../../src/keys/source.ts";
+import {
+  IncompleteChange,
+  type KeyFields,
+  type Keyring,
+  KeyStoreRefusal,
+  SourceUnavailable,
+} from "../../src/keys/source.ts";
 import { countingObserver, hashOf, recordOf } from "../support/key-parts.ts";
 import { describeRedis, startRedis, startShim, type TestRedis } from "../support/redis.ts";
 
