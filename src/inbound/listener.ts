@@ -273,6 +273,8 @@ export class Listener {
       socket.destroy();
       return;
     }
+    // Node counts `headersTimeout` from the connection on; one that never said a word has until `idleTimeout`.
+    if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) return;
     const active = connection.active;
     const reason = parseFault(error, this.#options.limits);
     const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
