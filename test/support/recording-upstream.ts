@@ -180,7 +180,9 @@ export class UpstreamConnection {
       this.answered += 1;
       if (handled) continue;
       this.#answers = this.#answers.then(async () => {
-        const reply = await this.#upstream.script(request, this);
+        const replying = this.#upstream.script(request, this);
+        this.#notify();
+        const reply = await replying;
         if (reply !== null) this.send(reply);
         this.#notify();
       });
