@@ -22,8 +22,10 @@ export interface GatewayOptions {
 
 /** Told of each exchange when it begins and when it is over. */
 export interface Recorder {
-  begin(): void;
+  begin(exchange: Exchange): void;
   record(exchange: Exchange): void;
+  /** A request was turned away because there is more work than can be done. */
+  shed(): void;
   /** A connection was turned away; with an error when accepting failed. */
   dropped(error: Error | null): void;
 }
@@ -41,7 +43,10 @@ export class Gateway implements RequestHandler {
   handle(exchange: Exchange): void {
     try {
       const snapshot = this.#begin(exchange);
-      if (this.#options.overloaded()) return this.#refuse(exchange, overloadFault());
+      if (this.#options.overloaded()) {
+        this.#options.recorder.shed();
+        return this.#refuse(exchange, overloadFault());
+      }
 
       const head = identify(exchange, snapshot);
       if (isFault(head)) return this.reject(exchange, head);
@@ -95,7 +100,7 @@ export class Gateway implements RequestHandler {
 
   #begin(exchange: Exchange): Snapshot {
     exchange.snapshot = this.#options.snapshot();
-    this.#options.recorder.begin();
+    this.#options.recorder.begin(exchange);
     return exchange.snapshot;
   }
 
@@ -105,7 +110,12 @@ export class Gateway implements RequestHandler {
   }
 
   #bodyReader(exchange: Exchange): ReadBody {
-    return (maxBytes) => readBody(exchange, maxBytes);
+    return async (maxBytes) => {
+      const began = performance.now();
+      const body = await readBody(exchange, maxBytes);
+      exchange.waitedMs += performance.now() - began;
+      return body;
+    };
   }
 
   #whenDecided(exchange: Exchange, verdict: Promise<Verdict>): void {

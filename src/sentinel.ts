@@ -117,6 +117,7 @@ class Sentinel implements RunningSentinel {
 
   async start(): Promise<void> {
     const { config, compiled } = this.#prepared;
+    await this.telemetry.startTracing();
     this.#keys = await this.#openKeys();
     this.#snapshot = this.#makeSnapshot(1);
     this.telemetry.metrics.configGeneration(1);

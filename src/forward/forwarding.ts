@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { Exchange } from "../exchange.ts";
+import type { Exchange, UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import type {
@@ -15,6 +15,7 @@ import type {
 import { principalOf } from "./principal.ts";
 import { buildRequestHeaders, type RequestHeadersContext } from "./request-headers.ts";
 import { buildResponseHeaders, buildTrailers } from "./response-headers.ts";
+import { replaceFields } from "./trace-headers.ts";
 import type { Upstream, UpstreamTarget } from "./upstreams.ts";
 
 export interface ForwardingDeps {
@@ -40,6 +41,8 @@ export class Forwarding implements UpstreamHandler {
   private readonly done: ForwardDone;
   private readonly body: BodyFraming;
   private target: UpstreamTarget | null = null;
+  /** The span of the try that is under way. */
+  private trace: UpstreamTrace | null = null;
   /** The client's body is being read, or was: there is no second try. */
   private uploading = false;
   private requestEnded: boolean;
@@ -186,6 +189,7 @@ export class Forwarding implements UpstreamHandler {
   onError(error: UpstreamError): void {
     if (this.over) return;
     const { exchange, target } = this;
+    this.endTrace(error.reason);
     if (target !== null) this.upstream.failed(target, error);
     if (!this.answering) {
       const next = this.retryTarget(error);
@@ -215,6 +219,7 @@ export class Forwarding implements UpstreamHandler {
 
   protected refuseAnswer(cause: unknown): void {
     this.call?.abort();
+    this.endTrace("invalid_response");
     this.breakOff(fault("sentinel:upstream:bad_gateway", { cause }));
   }
 
@@ -222,8 +227,16 @@ export class Forwarding implements UpstreamHandler {
   protected close(): void {
     this.over = true;
     this.exchange.upstreamEndedAt = this.deps.now();
+    this.endTrace(this.answering ? null : "aborted");
     this.stopWaiting(SENDING);
     if (this.uploading && !this.requestEnded) this.stopReading();
+  }
+
+  /** The span of this try is over; `reason`: what it failed for. Harmless after its end. */
+  protected endTrace(reason: string | null): void {
+    const { status } = this.exchange;
+    this.trace?.end(status === 0 ? null : status, reason);
+    this.trace = null;
   }
 
   protected tell(outcome: ForwardOutcome): void {
@@ -262,7 +275,7 @@ export class Forwarding implements UpstreamHandler {
         origin: target.origin,
         method: head.method,
         path: admission.target.path + admission.target.query,
-        headers: buildRequestHeaders(head, this.headersContext(target)),
+        headers: this.traced(target, buildRequestHeaders(head, this.headersContext(target))),
         body: streams(body) ? body.kind : "none",
         upgrade: this.upgrades,
         connectMs: timeouts.connectMs ?? this.upstream.timeouts.connectMs,
@@ -276,6 +289,22 @@ export class Forwarding implements UpstreamHandler {
       this.call.write(admission.body);
       this.call.end();
     }
+  }
+
+  /** With tracing, the upstream is told of our span in place of the client's. */
+  private traced(target: UpstreamTarget, headers: string[]): readonly string[] {
+    const { exchange, admission, head } = this;
+    if (exchange.trace === null) return headers;
+    const { hostname, port, tls } = target.origin;
+    this.trace = exchange.trace.upstream({
+      method: head.method,
+      scheme: tls === null ? "http" : "https",
+      hostname,
+      port,
+      path: admission.target.path,
+      resend: exchange.retries,
+    });
+    return replaceFields(headers, this.trace.headers);
   }
 
   private headersContext(target: UpstreamTarget): RequestHeadersContext {

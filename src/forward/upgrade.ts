@@ -68,6 +68,7 @@ export class Handshake extends Forwarding {
     exchange.upstreamHeadAt = this.deps.now();
     exchange.status = 101;
     this.over = true;
+    this.endTrace(null);
     this.letGo();
     this.client.socket.write(formatSwitching(built.headers), "latin1");
     const { tunnels, socket: client } = this.client;

@@ -7,6 +7,7 @@ import { createMetrics, type MetricSubjects, type Metrics, type MetricsOptions }
 import { prettyWriter } from "./pretty.ts";
 import { createRecorder } from "./record.ts";
 import { createRedact, type Redact } from "./redact.ts";
+import { loadTracing, type Tracing } from "./tracing.ts";
 
 /** Everything a running gateway tells operators with: made once per process, outlives reloads. */
 export interface Telemetry {
@@ -15,6 +16,8 @@ export interface Telemetry {
   readonly redact: Redact;
   /** Told of each exchange when it begins and when it is over. */
   readonly recorder: Recorder;
+  /** Before the first request: spans go to the OpenTelemetry SDK that was registered, if one was. */
+  startTracing(): Promise<void>;
   /** Takes up a reloaded configuration. */
   configure(log: Config["log"], subjects: MetricSubjects): void;
   /** Writes what waits, for the last moments of a process that can not wait. */
@@ -38,13 +41,21 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const { log, setLevel } = createLogger({ level: options.log.level, writer, redact });
   let record = createRecorder({ metrics, writer, log: options.log, redact });
   let quietUntil = 0;
+  let tracing: Tracing | null = null;
   return {
     metrics,
     log,
     redact,
     recorder: {
-      begin: () => metrics.requestBegan(),
-      record: (exchange) => record(exchange),
+      begin: (exchange) => {
+        metrics.requestBegan();
+        if (tracing !== null) exchange.trace = tracing.begin(exchange);
+      },
+      record: (exchange) => {
+        record(exchange);
+        exchange.trace?.end(exchange);
+      },
+      shed: () => metrics.shed("overload"),
       dropped: (error) => {
         metrics.shed("connections");
         if (error !== null && performance.now() > quietUntil) {
@@ -52,6 +63,9 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
           log("warn", "accept_failed", { error });
         }
       },
+    },
+    startTracing: async () => {
+      tracing = await loadTracing(redact, log);
     },
     configure: (settings, subjects) => {
       setLevel(settings.level);

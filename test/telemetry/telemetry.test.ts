@@ -58,7 +58,8 @@ describe("createTelemetry", () => {
 
   it("counts what is in flight and which connections were turned away, and says once that accepting fails", async () => {
     const { telemetry, text } = setUp({ format: "json" });
-    telemetry.recorder.begin();
+    telemetry.recorder.begin(exchangeOf());
+    telemetry.recorder.shed();
     telemetry.recorder.dropped(null);
     const error = Object.assign(new Error("too many open files"), { code: "EMFILE" });
     telemetry.recorder.dropped(error);
@@ -67,6 +68,7 @@ describe("createTelemetry", () => {
     const scrape = formatMetrics(telemetry.metrics.snapshot());
     expect(sample(scrape, "sentinel_requests_in_flight")).toBe(1);
     expect(sample(scrape, 'sentinel_requests_shed_total{reason="connections"}')).toBe(3);
+    expect(sample(scrape, 'sentinel_requests_shed_total{reason="overload"}')).toBe(1);
     expect(
       text()
         .trimEnd()
