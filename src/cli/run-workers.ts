@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { startAdminServer } from "../admin/server.ts";
 import type { Prepared } from "../assembly/prepare.ts";
+import { exitOnCrash } from "../telemetry/crash.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
 import { runWorkers, WorkerStartFailed } from "../workers.ts";
 import { CommandFailure, EXIT, type ExitStatus } from "./exit.ts";
@@ -29,6 +30,8 @@ export async function runWithWorkers(configPath: string, prepared: Prepared): Pr
       log,
       drainTimeoutMs: config.drain.delay + config.drain.timeout + DRAIN_SLACK_MS,
     });
+    const { redact, flushSync } = telemetry;
+    exitOnCrash({ log, redact, drain: () => workers.drain(), flush: async () => flushSync() });
     const admin = await startAdminServer({
       listen: compiled.admin,
       state: () => workers.state(),
