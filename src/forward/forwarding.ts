@@ -14,6 +14,7 @@ import type {
 } from "./forwarder.ts";
 import { principalOf } from "./principal.ts";
 import { buildRequestHeaders, type RequestHeadersContext } from "./request-headers.ts";
+import { resetSocket } from "./reset-socket.ts";
 import { buildResponseHeaders, buildTrailers } from "./response-headers.ts";
 import { replaceFields } from "./trace-headers.ts";
 import type { Upstream, UpstreamTarget } from "./upstreams.ts";
@@ -260,9 +261,8 @@ export class Forwarding implements UpstreamHandler {
   /** Never `end()`: what is cut off must not look whole. */
   private cutOff(): void {
     const { request, response } = this.exchange;
-    const { socket } = request;
     // To an HTTP/1.0 client the end of the connection can be the end of the body: only a reset tells it otherwise.
-    if (this.head.version === "1.0" && (socket as TLSSocket).encrypted !== true) socket.resetAndDestroy();
+    if (this.head.version === "1.0") resetSocket(request.socket);
     response.destroy();
   }
 

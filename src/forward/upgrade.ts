@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { Exchange } from "../exchange.ts";
 import type { Admission, ForwardDone, Tunnel } from "./forwarder.ts";
 import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
+import { resetSocket } from "./reset-socket.ts";
 import { buildResponseHeaders, fieldProblem } from "./response-headers.ts";
 import type { Upstream } from "./upstreams.ts";
 
@@ -70,8 +71,10 @@ export class Handshake extends Forwarding {
     this.over = true;
     this.endTrace(null);
     this.letGo();
-    this.client.socket.write(formatSwitching(built.headers), "latin1");
     const { tunnels, socket: client } = this.client;
+    const first = Buffer.concat([Buffer.from(formatSwitching(built.headers), "latin1"), rest]);
+    exchange.bytesOut += rest.length;
+    client.write(first);
     const tunnel = new OpenTunnel(exchange, this.admission, { client, upstream: socket, idleMs }, () => {
       tunnels.delete(tunnel);
       exchange.upstreamEndedAt = this.deps.now();
@@ -80,7 +83,7 @@ export class Handshake extends Forwarding {
     tunnels.add(tunnel);
     // The tunnel sees for itself when its client leaves, and lets the upstream have what was said before.
     exchange.forwarding = null;
-    tunnel.open(this.early, rest);
+    tunnel.open(this.early);
   }
 
   protected override get upgrades(): boolean {
@@ -135,8 +138,8 @@ class OpenTunnel implements Tunnel {
     this.onClosed = onClosed;
   }
 
-  /** `fromClient` and `fromUpstream` were said before the tunnel was open. */
-  open(fromClient: readonly Buffer[], fromUpstream: Buffer): void {
+  /** `early` is what the client said before the tunnel was open. */
+  open(early: readonly Buffer[]): void {
     const { client, upstream, idleMs } = this.sides;
     if (idleMs > 0) {
       this.idle = setTimeout(() => this.close(), idleMs);
@@ -155,8 +158,7 @@ class OpenTunnel implements Tunnel {
       side.resume();
       if (side.destroyed) this.closeAfter(other);
     }
-    if (fromUpstream.length > 0) this.carryDown(fromUpstream);
-    for (const chunk of fromClient) this.carryUp(chunk);
+    for (const chunk of early) this.carryUp(chunk);
   }
 
   close(): void {
@@ -184,9 +186,15 @@ class OpenTunnel implements Tunnel {
     const { client, upstream } = this.sides;
     if (client.destroyed && upstream.destroyed) this.finish();
     else if (this.linger === null && !this.closed) {
-      this.linger = setTimeout(() => this.close(), LINGER_MS);
+      this.linger = setTimeout(() => this.cut(), LINGER_MS);
       this.linger.unref();
     }
+  }
+
+  /** A peer that was told the end and keeps its own side open would not notice that ours is gone. */
+  private cut(): void {
+    for (const side of [this.sides.client, this.sides.upstream]) resetSocket(side);
+    this.close();
   }
 
   private finish(): void {

@@ -500,6 +500,22 @@ describe.each([
       expect(done.status).toBe(200);
     });
 
+    it("a body that ends short is a reset to an HTTP/1.0 client, to which an end would look whole", async () => {
+      const { server, caller } = await exchange(async (connection) => {
+        await connection.seen("\r\n\r\n");
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+      }, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+      let code: string | undefined;
+      caller.socket.on("error", (error: NodeJS.ErrnoException) => {
+        code = error.code;
+      });
+      await caller.seen("abc");
+      server.connections[0]!.socket.end();
+      await caller.until(() => caller.closed);
+      expect(code).toBe("ECONNRESET");
+      expect(caller.ended).toBe(false);
+    });
+
     it("a body that falls silent destroys the client's connection", async () => {
       const { gateway, caller } = await exchange(answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), GET, {
         route: { timeouts: { connectMs: null, responseMs: null, idleMs: 60 } } as never,

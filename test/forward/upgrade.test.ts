@@ -209,6 +209,20 @@ describe.each([
     await gateway.ending();
   });
 
+  it("does not wait for ever for a side that does not close when the other has", async () => {
+    for (const leaving of ["client", "upstream"] as const) {
+      const { gateway, caller, far } = await tunnel();
+      const [near, other] = leaving === "client" ? [caller, far] : [far, caller];
+      near.socket.end();
+      await other.until(() => other.ended);
+      await gateway.until(() => gateway.outcomes.length === 1);
+      expect(gateway.forwarder.tunnels.size).toBe(0);
+      // It has kept its own side open, and finds out by its next word that nobody is there.
+      other.write("still here?");
+      await other.until(() => other.closed);
+    }
+  });
+
   it("survives resets before, during and after the 101", async () => {
     const server = await upstream(answering(`${SWITCHING}\r\n`));
     const gateway = await rig({ upstream: upstreamOn(server.port), route: { websocket: true } as never });

@@ -1,0 +1,12 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
+
+/**
+ * Ends a connection by a reset, so that its peer can not take the end for a proper one. Under TLS an end without
+ * `close_notify` says as much, and node can not reset.
+ */
+export function resetSocket(socket: Duplex): void {
+  if (socket instanceof Socket && (socket as TLSSocket).encrypted !== true) socket.resetAndDestroy();
+  else socket.destroy();
+}
