@@ -28,6 +28,7 @@ export function prepare(folder) {
   keys.push(record(POWERLESS, "key_powerless", ["rbac.*.read_role"]));
   // JSON is YAML: the one file serves the gateway and its rivals.
   writeFileSync(join(folder, "keys.yaml"), JSON.stringify({ keys }));
+  writeFileSync(join(folder, "one-key.yaml"), JSON.stringify({ keys: keys.slice(0, 1) }));
   writeFileSync(join(folder, "known.map"), SECRETS.map((secret) => `"Bearer ${secret}" 1;`).join("\n"));
   const hex = (secret) => createHash("sha256").update(secret).digest("hex").toUpperCase();
   writeFileSync(join(folder, "hashes.map"), SECRETS.map((secret) => `${hex(secret)} 1`).join("\n"));
@@ -148,8 +149,8 @@ http://127.0.0.1:${port} {
     startRival("@fastify/http-proxy, naive features", "fastify.mjs", context),
 };
 
-/** A gateway built from the source tree at `root` (its `dist/sentinel.js`). */
-export async function startSentinel(name, root, { folder, upstream }, options = []) {
+/** A gateway built from the source tree at `root` (its `dist/sentinel.js`), with the whole keyring unless `keyring` names another. */
+export async function startSentinel(name, root, { folder, upstream, keyring = "keys.yaml" }, options = []) {
   const main = join(root, "dist/sentinel.js");
   if (!existsSync(main)) return { missing: `${main} was not built` };
   const [port, adminPort] = [await freePort(), await freePort()];
@@ -159,7 +160,7 @@ export async function startSentinel(name, root, { folder, upstream }, options = 
     admin: { listen: `127.0.0.1:${adminPort}` },
     log: { level: "info", format: "json" },
     drain: { delay: "0ms", timeout: "1s" },
-    keys: { source: { type: "file", path: "./keys.yaml" } },
+    keys: { source: { type: "file", path: `./${keyring}` } },
     upstreams: [{ name: "bench", targets: [`http://127.0.0.1:${upstream.port}`] }],
     routes: [
       {

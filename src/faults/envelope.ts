@@ -31,18 +31,46 @@ export interface Envelope {
  * documented error pages).
  */
 export function formatEnvelope(fault: Fault, requestId: string, settings: EnvelopeSettings): Envelope {
-  const row = CATALOGUE[fault.code];
-  const override = settings.overrides[formatFaultCode(fault.code)];
-  const status = override?.status ?? row.status;
-  const error = {
-    detail: override?.detail ?? fault.detail,
-    status,
-    title: override?.title ?? row.title,
-    type: override?.type ?? `${settings.typeBase}/${fault.code.replaceAll(":", "/")}`,
-    ...(status === 400 && { errors: fault.errors }),
-  };
-  const body = JSON.stringify({ meta: { requestId }, error });
+  const { status, detail, rest } = presentationOf(fault.code, settings);
+  const errors = status === 400 && fault.errors !== undefined ? `,"errors":${JSON.stringify(fault.errors)}` : "";
+  const error = `{"detail":${detail ?? JSON.stringify(fault.detail)}${rest}${errors}}`;
+  const body = `{"meta":{"requestId":${JSON.stringify(requestId)}},"error":${error}}`;
   return { status, headers: envelopeHeaders(fault, status, body, requestId), body };
+}
+
+/** What is the same in every envelope of a code, as JSON text. A flood of refused requests is when its price matters. */
+interface Presentation {
+  readonly status: number;
+  /** Null: the fault's own. */
+  readonly detail: string | null;
+  /** Status, title and type. */
+  readonly rest: string;
+}
+
+const presentations = new WeakMap<EnvelopeSettings, Map<FaultCode, Presentation>>();
+
+function presentationOf(code: FaultCode, settings: EnvelopeSettings): Presentation {
+  let known = presentations.get(settings);
+  if (known === undefined) {
+    known = new Map();
+    presentations.set(settings, known);
+  }
+  let presentation = known.get(code);
+  if (presentation === undefined) {
+    presentation = present(code, settings);
+    known.set(code, presentation);
+  }
+  return presentation;
+}
+
+function present(code: FaultCode, { overrides, typeBase }: EnvelopeSettings): Presentation {
+  const row = CATALOGUE[code];
+  const override = overrides[formatFaultCode(code)];
+  const status = override?.status ?? row.status;
+  const title = JSON.stringify(override?.title ?? row.title);
+  const type = JSON.stringify(override?.type ?? `${typeBase}/${code.replaceAll(":", "/")}`);
+  const detail = override?.detail === undefined ? null : JSON.stringify(override.detail);
+  return { status, detail, rest: `,"status":${status},"title":${title},"type":${type}` };
 }
 
 function envelopeHeaders(fault: Fault, status: number, body: string, requestId: string): string[] {

@@ -100,7 +100,7 @@ class BatchWriter implements LineWriter {
   constructor(options: LineWriterOptions) {
     this.sink = options.sink;
     this.onDropped = options.onDropped;
-    this.batchLines = options.batchLines ?? 64;
+    this.batchLines = options.batchLines ?? 256;
     this.delayMs = options.delayMs ?? 100;
     this.maxWaiting = options.maxWaiting ?? 4 * 1024 * 1024;
     this.maxWriteBytes = options.maxWriteBytes ?? Number.POSITIVE_INFINITY;

@@ -24,20 +24,20 @@ function setUp(options: Partial<LineWriterOptions> = {}) {
 }
 
 describe("batches", () => {
-  it("writes nothing before 64 lines or 100 ms, and then all of them at once", () => {
+  it("writes nothing before 256 lines or 100 ms, and then all of them at once", () => {
     const { sink, writer } = setUp();
-    for (let n = 0; n < 63; n++) writer.write(`${n}\n`);
+    for (let n = 0; n < 255; n++) writer.write(`${n}\n`);
     expect(sink.writing).toBe(false);
-    writer.write("63\n");
+    writer.write("255\n");
     expect(sink.writing).toBe(true);
     sink.take();
-    expect(sink.text.split("\n")).toHaveLength(65);
+    expect(sink.text.split("\n")).toHaveLength(257);
     writer.write("late\n");
     vi.advanceTimersByTime(99);
     expect(sink.writing).toBe(false);
     vi.advanceTimersByTime(1);
     sink.take();
-    expect(sink.text.endsWith("63\nlate\n")).toBe(true);
+    expect(sink.text.endsWith("255\nlate\n")).toBe(true);
   });
 
   it("goes on where the sink stopped in the middle of a batch", () => {
