@@ -99,7 +99,8 @@ export async function connectRedis(
   { purpose, blockMs = 0 }: RedisConnectionOptions = { purpose: "commands" },
 ): Promise<RedisConnection> {
   // A gateway with a keyring never loads the client.
-  const ioredis = await import("ioredis");
+  // Its default, because a bundled CommonJS module has nothing else.
+  const { default: ioredis } = await import("ioredis");
   const timeoutMs = purpose === "feed" ? blockMs + BLOCK_GRACE_MS : settings.commandTimeout;
   const client = openClient(ioredis, settings, timeoutMs);
 
@@ -158,7 +159,9 @@ export async function connectRedis(
 
   async function send(command: string, args: readonly (string | number)[]): Promise<unknown> {
     try {
-      return await within(timeoutMs, client.call(command, ...args.map(String)));
+      const answer = client.call(command, ...args.map(String));
+      // Alone, ioredis' own command time-out does; a cluster client also follows redirections, for longer than that.
+      return await ("nodes" in client ? within(timeoutMs, answer) : answer);
     } catch (error) {
       throw translate(error);
     }
@@ -273,7 +276,7 @@ function translate(error: unknown): SourceUnavailable {
   return new SourceUnavailable(`Redis is out of reach (${word})`);
 }
 
-/** A cluster client follows redirections for longer than any one command may take; this bounds the whole. */
+/** Bounds the whole of something that is made of several answers. */
 function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new SourceUnavailable("Redis is out of reach (timeout)")), ms + 20);
