@@ -409,7 +409,7 @@ export class Forwarding implements UpstreamHandler {
     else response.end(chunk);
     // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
     if (request.socket.writableLength > 0) this.waitFor(READING);
-    this.tell({ kind: "answered" });
+    this.tell(ANSWERED);
   }
 
   private finishLater(reason: Fault): void {
@@ -464,6 +464,8 @@ const SENDING = 1;
 /** The client does not take what it is sent. */
 const READING = 2;
 const ALL = SENDING | READING;
+
+const ANSWERED: ForwardOutcome = { kind: "answered" };
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 

@@ -1,11 +1,5 @@
 import { createServer, type Server, Socket } from "node:net";
-import type {
-  UpstreamCall,
-  UpstreamError,
-  UpstreamHandler,
-  UpstreamOrigin,
-  UpstreamRequest,
-} from "../../src/forward/forwarder.ts";
+import type { UpstreamError, UpstreamHandler, UpstreamOrigin, UpstreamRequest } from "../../src/forward/forwarder.ts";
 
 /** Waits for a state of affairs without sleeping: whoever changes it calls `changed`. */
 export class Watch {
@@ -247,10 +241,4 @@ export function upstreamRequest(origin: UpstreamOrigin, changes: Partial<Upstrea
     freshSocket: false,
     ...changes,
   };
-}
-
-/** An exchange with an engine and what came of it. */
-export interface Sent {
-  readonly handler: RecordingHandler;
-  readonly call: UpstreamCall;
 }
