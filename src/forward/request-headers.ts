@@ -163,7 +163,7 @@ function exactly(name: string, wanted: string, role: number): number {
 
 /** Names with an `x` in front: ours, what proxies say of a client, and what some upstreams let override a request. */
 function roleOfExtension(name: string, trustedPeer: boolean): number {
-  if (name.length < 9) return COPIED;
+  if (name.length < "x-unkey-".length) return COPIED;
   const lower = name.toLowerCase();
   const normal = normalizeFieldName(lower);
   if (normal.startsWith("x-unkey-") || normal === "x-request-id") return DROPPED;
