@@ -5,7 +5,7 @@ import type { FaultCode } from "./faults/catalogue.ts";
 import { formatEnvelope } from "./faults/envelope.ts";
 import { type Fault, fault, isFault } from "./faults/fault.ts";
 import type { Forwarder, ForwardOutcome } from "./forward/forwarder.ts";
-import { type RequestHead, readHead } from "./head.ts";
+import { headerValue, type RequestHead, readHead } from "./head.ts";
 import { readBody } from "./inbound/body.ts";
 import type { RequestHandler } from "./inbound/listener.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -50,7 +50,7 @@ export class Gateway implements RequestHandler {
 
       const head = identify(exchange, snapshot);
       if (isFault(head)) return this.reject(exchange, head);
-      if (exchange.request.url === "*") return answerServerOptions(exchange);
+      if (exchange.request.url === "*") return answerOptions(exchange);
 
       const verdict = decide(head, snapshot, this.#bodyReader(exchange));
       if (verdict instanceof Promise) this.#whenDecided(exchange, verdict);
@@ -105,7 +105,7 @@ export class Gateway implements RequestHandler {
   }
 
   #allowsWebSocket(head: RequestHead, { table }: Snapshot): boolean {
-    const search = table.find(head.method, head.host, head.target.path, () => null);
+    const search = table.find(head.method, head.host, head.target.path, (name) => headerValue(head, name));
     return search.kind === "found" && search.route.websocket;
   }
 
@@ -133,6 +133,7 @@ export class Gateway implements RequestHandler {
     const { forwarder } = this.#options;
     const { snapshot, upgradeRest } = exchange;
     if (snapshot === null) return;
+    if (endsHere(exchange)) return answerOptions(exchange);
     const { upstreams } = snapshot;
     if (upgradeRest === null) forwarder.forward(exchange, verdict, upstreams, this.#forwarded);
     else forwarder.upgrade(exchange, verdict, upstreams, exchange.request.socket, upgradeRest, this.#forwarded);
@@ -197,8 +198,13 @@ function hasBody({ head, request }: Exchange): boolean {
   return !request.complete && (head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0));
 }
 
+/** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */
+function endsHere({ head, request }: Exchange): boolean {
+  return request.method === "OPTIONS" && head !== null && headerValue(head, "max-forwards") === "0";
+}
+
 /** `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7): it is answered here and reaches no upstream. */
-function answerServerOptions(exchange: Exchange): void {
+function answerOptions(exchange: Exchange): void {
   exchange.status = 204;
   if (hasBody(exchange)) exchange.response.shouldKeepAlive = false;
   exchange.response.writeHead(204, ["X-Request-Id", exchange.requestId, "Cache-Control", "no-store"]);

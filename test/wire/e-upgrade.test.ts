@@ -18,6 +18,7 @@ import {
   RIG_KEYRING,
   Rig,
   refused,
+  rigRoutes,
   served,
 } from "../support/rig.ts";
 import { describeAttacks, get, SMUGGLED } from "./wire.ts";
@@ -200,6 +201,44 @@ const attacks: Attack[] = [
 ];
 
 describeAttacks({ title: "E. upgrades", attacks, naiveFails: ["115", "116", "118", "119"] });
+
+describeAttacks({
+  title: "E. routes told apart by a field",
+  config: {
+    routes: [
+      ...rigRoutes().filter(({ name }) => name === "fence"),
+      { name: "tunnel", match: { pathPrefix: "/a" }, websocket: true, upstream: "recorder" },
+      { name: "plain", match: { pathPrefix: "/a", headers: { "X-Kind": "plain" } }, upstream: "recorder" },
+      { name: "plain-too", match: { pathPrefix: "/b" }, upstream: "recorder" },
+      {
+        name: "tunnel-too",
+        match: { pathPrefix: "/b", headers: { "X-Kind": "tunnel" } },
+        websocket: true,
+        upstream: "recorder",
+      },
+    ],
+  },
+  attacks: [
+    {
+      name: "116 a field that leads to a route without websocket: true does not tunnel",
+      send: handshake("/a", `${auth()}X-Kind: plain\r\n`),
+      expect: served(),
+      claim: ordinary,
+    },
+    {
+      name: "116 a field that leads to a route with websocket: true does",
+      send: handshake("/b", `${auth()}X-Kind: tunnel\r\n`),
+      upstream: switching(),
+      expect: tunnelled,
+    },
+    {
+      name: "116 without the field the other route holds",
+      send: handshake("/b"),
+      expect: served(),
+      claim: ordinary,
+    },
+  ],
+});
 
 describe("E. tunnels that live and die", () => {
   let rig: Rig;
