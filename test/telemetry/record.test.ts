@@ -68,10 +68,35 @@ describe("the line of an exchange", () => {
         const { record, writer } = setUp();
         record(exchangeOf({ keyId, clientIp }));
         const [line = ""] = writer.lines;
-        expect(line.indexOf("\n")).toBe(line.length - 1);
+        expect(line).toMatch(/^[\x20-\x7e]*\n$/);
         expect(JSON.parse(line)).toMatchObject({ keyId, clientIp });
       }),
     );
+  });
+});
+
+describe("times", () => {
+  it("are the clock's milliseconds since 1970, whatever second they are in", () => {
+    for (const time of [1_700_000_000_000, 1_700_000_000_007, 1_700_000_001_070, 1_700_000_000_999]) {
+      const { record, lines } = setUp({ now: () => time });
+      record(exchangeOf());
+      expect(lines()[0]?.time).toBe(time);
+    }
+  });
+
+  it.each([
+    [0, "0"],
+    [12, "12"],
+    [0.5, "0.5"],
+    [3.007, "3.007"],
+    [0.0004, "0"],
+    [0.9996, "1"],
+    [1234567.8, "1234567.8"],
+    [-1, "0"],
+  ])("%s is written as %s", (duration, written) => {
+    const { record, writer } = setUp();
+    record(exchangeOf({ startedAt: 0, endedAt: duration }));
+    expect(writer.lines[0]).toContain(`"durationMs":${written},`);
   });
 });
 
