@@ -7,7 +7,8 @@ import { cpus } from "node:os";
 
 const started = new Set();
 process.on("exit", () => {
-  for (const child of started) child.kill("SIGKILL");
+  // Not SIGKILL: nginx would leave its worker behind.
+  for (const child of started) child.kill("SIGTERM");
 });
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
