@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import { createLimiter } from "./limiter.ts";
 import type { KeyHash } from "./root-key.ts";
 import { type Clock, type KeySource, type Lookup, type LookupObserver, SourceUnavailable } from "./source.ts";
+import { createSteadyClock } from "./steady-clock.ts";
 
 export interface MemorySettings {
   /** Records kept. Hashes known to be absent are kept apart, so made-up keys can not push out real ones. */
@@ -48,14 +49,12 @@ const FAILURE_MS = 900;
 /** A change during a look-up starts it again; so many changes in one look-up end it. */
 const ATTEMPTS_MAX = 8;
 
-/** A record as it is kept. Monotonic and wall-clock bounds are both kept, and the earlier one counts. */
+/** An answer as it is kept, with the moments (by the steady clock) from which it may no longer be used so. */
 interface Entry {
   readonly lookup: Lookup;
   readonly refreshAt: number;
   readonly freshUntil: number;
-  readonly freshUntilWall: number;
   readonly staleUntil: number;
-  readonly staleUntilWall: number;
 }
 
 /**
@@ -66,7 +65,8 @@ interface Entry {
  */
 export function createMemorySource(origin: KeySource, settings: MemorySettings, deps: MemoryDeps): MemorySource {
   const { freshMs, maxAgeMs, staleIfErrorMs, missingMs, maxMisses = 10_000 } = settings;
-  const { now, mono, observer, random = Math.random } = deps;
+  const { now, observer, random = Math.random } = deps;
+  const steady = createSteadyClock(now, deps.mono);
   const limiter = createLimiter(settings.maxLookups ?? 256, settings.maxWaiting ?? 4096);
 
   const records = new LRUCache<KeyHash, Entry>({ max: settings.maxKeys });
@@ -77,9 +77,9 @@ export function createMemorySource(origin: KeySource, settings: MemorySettings, 
   const flights = new Map<KeyHash, Flight>();
 
   function find(hash: KeyHash): Lookup | Promise<Lookup> {
-    const at = mono();
+    const at = steady();
     const entry = records.get(hash) ?? absences.get(hash);
-    if (entry !== undefined && at < entry.freshUntil && now() < entry.freshUntilWall) {
+    if (entry !== undefined && at < entry.freshUntil) {
       if (at >= entry.refreshAt && !flights.has(hash) && !hasFailed(hash, at)) lookUp(hash);
       observer.lookup("memory", entry.lookup.record === null ? "absent" : "hit", 0);
       return entry.lookup;
@@ -103,7 +103,7 @@ export function createMemorySource(origin: KeySource, settings: MemorySettings, 
   /** A record that may still be used because the origin can not tell. An absence is never used past its time. */
   function findStale(hash: KeyHash): Lookup | null {
     const entry = records.get(hash);
-    return entry !== undefined && mono() < entry.staleUntil && now() < entry.staleUntilWall ? entry.lookup : null;
+    return entry !== undefined && steady() < entry.staleUntil ? entry.lookup : null;
   }
 
   function hasFailed(hash: KeyHash, at: number): boolean {
@@ -143,7 +143,7 @@ export function createMemorySource(origin: KeySource, settings: MemorySettings, 
 
   function crash(hash: KeyHash, flight: Flight, error: SourceUnavailable): void {
     flights.delete(hash);
-    failures.set(hash, { error, until: mono() + FAILURE_MS });
+    failures.set(hash, { error, until: steady() + FAILURE_MS });
     const stale = findStale(hash);
     observer.lookup("memory", stale === null ? "error" : "stale", 0);
     if (stale === null) flight.reject(error);
@@ -151,28 +151,25 @@ export function createMemorySource(origin: KeySource, settings: MemorySettings, 
   }
 
   function remember(hash: KeyHash, lookup: Lookup): void {
-    const at = mono();
-    const wall = now();
+    const at = steady();
     // An origin whose clock is ahead does not make its answer any younger than now.
-    const age = Math.max(0, wall - lookup.asOf);
+    const age = Math.max(0, now() - lookup.asOf);
     if (lookup.record === null) {
       records.delete(hash);
-      absences.set(hash, entry(lookup, at, wall, missingMs - age, 0));
+      absences.set(hash, entry(lookup, at, missingMs - age, 0));
       return;
     }
     absences.delete(hash);
-    records.set(hash, entry(lookup, at, wall, Math.min(freshMs, maxAgeMs - age), staleIfErrorMs - age));
+    records.set(hash, entry(lookup, at, Math.min(freshMs, maxAgeMs - age), staleIfErrorMs - age));
   }
 
-  function entry({ record, asOf }: Lookup, at: number, wall: number, freshFor: number, staleFor: number): Entry {
+  function entry({ record, asOf }: Lookup, at: number, freshFor: number, staleFor: number): Entry {
     return {
       lookup: { record, asOf, tier: "memory" },
       // Absences are not refreshed: nobody should be able to keep them alive.
       refreshAt: record === null ? Number.POSITIVE_INFINITY : at + freshFor * (0.75 + 0.15 * random()),
       freshUntil: at + freshFor,
-      freshUntilWall: wall + freshFor,
       staleUntil: at + staleFor,
-      staleUntilWall: wall + staleFor,
     };
   }
 
