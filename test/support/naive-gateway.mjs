@@ -16,8 +16,10 @@ const proxy = httpProxy.createProxyServer({
 const log = (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
 
 function decide(request) {
+  if (!URL.canParse(request.url, "http://gateway")) return { status: 400, code: "user/bad_request/invalid_request" };
   const { pathname } = new URL(request.url, "http://gateway");
-  const route = routes.find(({ prefix }) => pathname === prefix || pathname.startsWith(`${prefix}/`));
+  const covers = (prefix) => prefix === "/" || pathname === prefix || pathname.startsWith(`${prefix}/`);
+  const route = routes.find(({ prefix }) => covers(prefix));
   if (route === undefined) return { status: 404, code: "sentinel/routing/route_not_found", pathname };
   if (route.open) return { verdict: "open", pathname };
   const authorization = request.headers.authorization;

@@ -198,14 +198,14 @@ export class Rig {
   }
 
   /** The naive gateway with the same routes and keys. */
-  static async startNaive(): Promise<Rig> {
+  static async startNaive(sketches: readonly Record<string, unknown>[] = rigRoutes()): Promise<Rig> {
     const upstream = await RecordingUpstream.start();
     const keys = Object.fromEntries(
       RIG_KEYRING.keys
         .slice(0, 2)
         .map((key, index) => [index === 0 ? KEYS.OK : KEYS.RO, { keyId: key.id, permissions: key.permissions }]),
     );
-    const routes = rigRoutes().map((route) => {
+    const routes = sketches.map((route) => {
       const { pathPrefix, path } = route.match as { pathPrefix?: string; path?: string };
       return {
         prefix: pathPrefix ?? path,
