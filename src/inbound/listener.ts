@@ -327,6 +327,8 @@ export class Listener {
 /** What Node says of bytes that are no request. */
 interface ParseError extends Error {
   readonly code?: string;
+  /** Where in `rawPacket` the parser gave up. */
+  readonly bytesParsed?: number;
   readonly rawPacket?: Buffer;
 }
 
@@ -335,7 +337,7 @@ function parseFault(error: ParseError, limits: ListenerLimits): Fault {
   // The error holds the raw bytes, key included: only its code goes on.
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return fault("user:bad_request:request_timeout");
   if (code === "HPE_HEADER_OVERFLOW") return overflow(error, limits);
-  if (code === "HPE_INVALID_VERSION" || code === "HPE_PAUSED_H2_UPGRADE") {
+  if ((code === "HPE_INVALID_VERSION" && !endsLineBadly(error)) || code === "HPE_PAUSED_H2_UPGRADE") {
     return fault("user:bad_request:http_version_not_supported");
   }
   if (code === "HPE_INVALID_URL") {
@@ -344,6 +346,12 @@ function parseFault(error: ParseError, limits: ListenerLimits): Fault {
   }
   const detail = "The request is not valid HTTP/1.1";
   return fault("user:bad_request:invalid_request", { detail, cause: code });
+}
+
+/** The version itself may be one of ours, but a bare LF or a space follows it. */
+function endsLineBadly({ rawPacket, bytesParsed }: ParseError): boolean {
+  const byte = rawPacket?.[bytesParsed ?? 0];
+  return byte === 0x0a || byte === 0x20;
 }
 
 /** Too many bytes before the end of the head: whose they are shows in where the first line came to an end. */
