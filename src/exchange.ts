@@ -65,6 +65,30 @@ export class Exchange {
   }
 }
 
+/** The gateway's own share of an exchange in milliseconds: until it was handed on, or answered here. */
+export function gatewayMs(exchange: Exchange): number {
+  const until = exchange.upstreamStartedAt || exchange.endedAt || performance.now();
+  return Math.max(0, until - exchange.startedAt - exchange.waitedMs);
+}
+
+/** The upstream's share in milliseconds, so far; null when nothing was forwarded. */
+export function upstreamMs(exchange: Exchange): number | null {
+  if (exchange.upstreamStartedAt === 0) return null;
+  const until = exchange.upstreamEndedAt || exchange.endedAt || performance.now();
+  return Math.max(0, until - exchange.upstreamStartedAt);
+}
+
+/** `gateway;dur=0.12, upstream;dur=8.5` (Server Timing, section 3): milliseconds until the answer's head was made. */
+export function formatServerTiming(exchange: Exchange): string {
+  const gateway = `gateway;dur=${round(gatewayMs(exchange))}`;
+  const upstream = upstreamMs(exchange);
+  return upstream === null ? gateway : `${gateway}, upstream;dur=${round(upstream)}`;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}
+
 /** A running exchange with an upstream, as seen from the client's side. */
 export interface Forwarding {
   /** Ends it at once; its outcome is not told. Harmless after its end. */

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from "node:http";
 import { decide, type ReadBody, type Verdict } from "./decide.ts";
-import type { Exchange } from "./exchange.ts";
+import { type Exchange, formatServerTiming } from "./exchange.ts";
 import type { FaultCode } from "./faults/catalogue.ts";
 import { formatEnvelope } from "./faults/envelope.ts";
 import { type Fault, fault, isFault } from "./faults/fault.ts";
@@ -159,6 +159,7 @@ export class Gateway implements RequestHandler {
       return;
     }
     const envelope = formatEnvelope(reason, exchange.requestId, snapshot.errors);
+    if (snapshot.serverTiming) envelope.headers.push("Server-Timing", formatServerTiming(exchange));
     exchange.status = envelope.status;
     exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : Buffer.byteLength(envelope.body);
     // The body of a refused request is not read to its end, and what follows it is not a request.

@@ -227,6 +227,7 @@ class Sentinel implements RunningSentinel {
       head: headLimits(config, this.#instance),
       errors: compiled.errors,
       upstreams: this.#upstreams,
+      serverTiming: config.serverTiming,
     };
   }
 

@@ -13,4 +13,6 @@ export interface Snapshot extends DecideContext {
   readonly head: HeadLimits;
   readonly errors: EnvelopeSettings;
   readonly upstreams: Upstreams;
+  /** Every answer says how long it took, and whom. */
+  readonly serverTiming: boolean;
 }

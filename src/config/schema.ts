@@ -334,6 +334,10 @@ export const configSchema = z.strictObject({
     })
     .prefault({})
     .describe("The access log and everything else that is logged, on stdout."),
+  serverTiming: z
+    .boolean()
+    .prefault(false)
+    .describe("Add `Server-Timing` to every answer: the gateway's own share and the upstream's, in milliseconds."),
   keys: z
     .strictObject({
       prefix: z

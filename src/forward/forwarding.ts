@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { Exchange, UpstreamTrace } from "../exchange.ts";
+import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import type {
@@ -128,6 +128,7 @@ export class Forwarding implements UpstreamHandler {
       this.refuseAnswer(built.problem);
       return;
     }
+    if (exchange.snapshot?.serverTiming) built.headers.push("Server-Timing", formatServerTiming(exchange));
     // What the client still sends belongs to this request; once the answer has ended nobody reads it.
     if (!this.requestEnded) response.shouldKeepAlive = false;
     try {

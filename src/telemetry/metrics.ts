@@ -1,5 +1,5 @@
 import type { Verdict } from "../decide.ts";
-import type { Exchange } from "../exchange.ts";
+import { type Exchange, gatewayMs, upstreamMs } from "../exchange.ts";
 import type { UpstreamErrorReason } from "../forward/forwarder.ts";
 import type { UpstreamObserver } from "../forward/upstreams.ts";
 import type { LookupObserver, LookupOutcome, Tier } from "../keys/source.ts";
@@ -208,19 +208,6 @@ export function formatMetrics(...snapshots: readonly Snapshot[]): string {
   const [only] = snapshots;
   const whole = snapshots.length === 1 && only !== undefined ? only : mergeSnapshots(METRIC_DEFINITIONS, snapshots);
   return formatExposition(METRIC_DEFINITIONS, whole);
-}
-
-/** The gateway's own share of an exchange in milliseconds: until it was handed on, or answered here. */
-export function gatewayMs(exchange: Exchange): number {
-  const until = exchange.upstreamStartedAt > 0 ? exchange.upstreamStartedAt : exchange.endedAt;
-  return Math.max(0, until - exchange.startedAt - exchange.waitedMs);
-}
-
-/** The upstream's share in milliseconds; null when nothing was forwarded. */
-export function upstreamMs(exchange: Exchange): number | null {
-  if (exchange.upstreamStartedAt === 0) return null;
-  const until = exchange.upstreamEndedAt > 0 ? exchange.upstreamEndedAt : exchange.endedAt;
-  return Math.max(0, until - exchange.upstreamStartedAt);
 }
 
 class ProcessMetrics implements Metrics {

@@ -1,9 +1,9 @@
 import type { Config } from "../config/schema.ts";
-import type { Exchange } from "../exchange.ts";
+import { type Exchange, gatewayMs, upstreamMs } from "../exchange.ts";
 import { CATALOGUE, formatFaultCode } from "../faults/catalogue.ts";
 import { type LineWriter, toAscii } from "./line-writer.ts";
 import { describeError } from "./logger.ts";
-import { gatewayMs, type Metrics, OTHER, upstreamMs } from "./metrics.ts";
+import { type Metrics, OTHER } from "./metrics.ts";
 import type { Redact } from "./redact.ts";
 
 /** Called once for each exchange that is over: counts it and logs it. */

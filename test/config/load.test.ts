@@ -60,6 +60,7 @@ describe("a valid configuration", () => {
       },
       drain: { delay: 5000, timeout: 20_000 },
       log: { level: "info", format: "auto", sampleSuccess: 1 },
+      serverTiming: false,
       keys: {
         prefix: "unkey_",
         source: { type: "file", path: join(folder, "keys.yaml") },
@@ -202,7 +203,7 @@ describe("mistakes", () => {
       "__proto__",
       `__proto__: { listen: x }${REST}`,
       [
-        '1:1: unknown member "__proto__"; known here: listen, admin, workers, tls, trustedProxies, limits, drain, log, keys, redis, errors, upstreams and routes',
+        '1:1: unknown member "__proto__"; known here: listen, admin, workers, tls, trustedProxies, limits, drain, log, serverTiming, keys, redis, errors, upstreams and routes',
       ],
     ],
     [
