@@ -322,6 +322,70 @@ describeRedis("the store in Redis", () => {
     expect(standing(record, Date.now())).toBe("workspace_disabled");
   });
 
+  it("says that an import is in force but unannounced, and that a key it could not end still works", async () => {
+    const store = storeOn(redis);
+    const { keyId } = await store.create(FIELDS);
+    const failing = (fails: (command: string, args: readonly unknown[]) => boolean) =>
+      storeOn({
+        ...redis,
+        whenUp: async () => true,
+        call: async (command, ...args) => {
+          if (fails(command, args)) throw new SourceUnavailable("lost");
+          return redis.call(command, ...args);
+        },
+        pipeline: async (commands) => {
+          if (commands.some(([command, ...args]) => fails(command, args))) throw new SourceUnavailable("lost");
+          return redis.pipeline(commands);
+        },
+      });
+    const unannounced = failing((command) => command === "XADD").importKeyring(keyring([recordOf("z")]));
+    await expect(unannounced).rejects.toThrow(/every record was stored, but announcing/);
+    expect((await store.get("key_z"))?.id).toBe("key_z");
+
+    const unended = await failing((command) => command === "DEL")
+      .reroll(keyId, 0)
+      .catch((error: unknown) => error);
+    expect(unended).toMatchObject({ created: { keyId: expect.stringMatching(/^key_/) } });
+    expect(await store.get(keyId)).not.toBeNull();
+
+    const unstored = await failing((command, args) => command === "SET" && String(args[0]).includes("key:"))
+      .create(FIELDS)
+      .catch((error: unknown) => error);
+    expect(unstored).toMatchObject({ message: expect.stringMatching(/not known whether/) });
+  });
+
+  it("says how much of an import could not be taken back", async () => {
+    let writes = 0;
+    const failing = storeOn({
+      ...redis,
+      whenUp: async () => true,
+      pipeline: async (commands) => {
+        if (["SET", "DEL"].includes(commands[0]?.[0] ?? "") && ++writes > 1) throw new SourceUnavailable("lost");
+        return redis.pipeline(commands);
+      },
+    });
+    const records = Array.from({ length: 600 }, (_, index) => recordOf(`k${index}`));
+    await expect(failing.importKeyring(keyring(records))).rejects.toThrow(
+      /could not be taken back: import the file again/,
+    );
+    expect(await storeOn(redis).importKeyring(keyring(records))).toMatchObject({ created: expect.any(Number) });
+  });
+
+  it("does not touch what is no record of the key", async () => {
+    const store = storeOn(redis);
+    const { keyId, key } = await store.create(FIELDS);
+    server.cli("SET", layout.key(hashOf(key)), "hello");
+    await expect(store.get(keyId)).rejects.toThrow(/no record of this key/);
+    await expect(store.setEnabled(keyId, true)).rejects.toThrow(/nothing was changed/);
+    await store.delete(keyId);
+    expect(await store.get(keyId)).toBeNull();
+  });
+
+  it("does not reroll a key that has expired", async () => {
+    await storeOn(redis).importKeyring(keyring([recordOf("a", { expiresAt: 1_600_000_000_000 })]));
+    await expect(storeOn(redis).reroll("key_a", 0)).rejects.toThrow(/has expired/);
+  });
+
   it("forgets shared copies where a key service holds the records, and manages nothing else there", async () => {
     const store = storeOn(redis, "service");
     await expect(store.create(FIELDS)).rejects.toThrow(/live in the key service/);

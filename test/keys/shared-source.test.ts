@@ -172,4 +172,51 @@ describeRedis("shared copies in Redis", () => {
     void gap.source.find(hashOf("b"));
     await until("asked", () => gap.origin.asked.length === 1);
   });
+
+  it("are asked for again of the service for as long as a copy may live when the mark could not be written", async () => {
+    const { source, origin, clock } = setUp();
+    // Redis' own record: no mark is put over it, so what is there can not be told from what was there.
+    await redis.call("SET", key, encodeRecord(recordOf("a")));
+    source.invalidate(A, "5-0");
+    await redis.call("PING");
+    await redis.call("PING");
+    await redis.call("SET", key, encodeCopy(recordOf("a"), clock.wall));
+    void source.find(A);
+    await until("asked", () => origin.asked.length === 1);
+    clock.advance(60_000);
+    await redis.call("SET", key, encodeCopy(recordOf("a"), clock.wall));
+    expect((await source.find(A)).tier).toBe("redis");
+  });
+
+  it("are all distrusted when more changed than can be kept in mind", async () => {
+    const { source, origin, clock } = setUp();
+    const away = createSharedSource(origin, SETTINGS, {
+      redis: { isUp: true, call: () => Promise.reject(new SourceUnavailable("away")) },
+      layout,
+      now: clock.now,
+      mono: clock.mono,
+      observer: countingObserver(),
+      log: () => {},
+    });
+    for (let index = 0; index <= 100_000; index += 1) away.invalidate(`${index}` as typeof A, "1-0");
+    void away.find(A);
+    expect(origin.asked).toHaveLength(1);
+    await source.close();
+    expect(origin.closed).toBe(true);
+    expect(away.readiness().ready).toBe(true);
+  });
+
+  it("are not written where the record is too large, or the answer too old, to be shared", async () => {
+    const { source, origin, clock } = setUp();
+    const large = source.find(A);
+    await until("asked", () => origin.asked.length === 1);
+    origin.asked[0]?.answer(recordOf("a", { meta: { text: "x".repeat(70_000) } }));
+    expect((await large).record?.id).toBe("key_a");
+    const old = source.find(hashOf("b"));
+    await until("asked", () => origin.asked.length === 2);
+    origin.asked[1]?.answer(recordOf("b"), clock.wall - 60_000);
+    await old;
+    await redis.call("PING");
+    expect(server.cli("DBSIZE")).toBe("0");
+  });
 });

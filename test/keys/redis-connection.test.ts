@@ -1,0 +1,154 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectRedis, describeRedisError, RedisRefusal } from "../../src/keys/redis-connection.ts";
+import { SourceUnavailable } from "../../src/keys/source.ts";
+import { until } from "../support/key-parts.ts";
+import { describeRedis, freePort, type Shim, startRedis, startShim, type TestRedis } from "../support/redis.ts";
+
+const named = (name: string, message: string, code?: string) =>
+  Object.assign(new Error(message), { name, ...(code !== undefined && { code }) });
+
+describe("what is said of an error of Redis", () => {
+  it.each<[string, unknown, string]>([
+    ["a refusal", new RedisRefusal("OOM"), "OOM"],
+    ["a reply", named("ReplyError", "WRONGTYPE Operation against sentinel:key:secret"), "WRONGTYPE"],
+    ["a reply without a word", named("ReplyError", "unknown command `x`, with args beginning with: secret"), "ERR"],
+    ["a server that is not Redis", named("ParserError", "Protocol error, got 'H' (secret)"), "not Redis"],
+    ["a command time-out", named("Error", "Command timed out"), "timeout"],
+    ["a connect time-out", named("Error", "connect ETIMEDOUT"), "timeout"],
+    ["a refused connection", named("Error", "connect ECONNREFUSED 127.0.0.1:1", "ECONNREFUSED"), "ECONNREFUSED"],
+    [
+      "no connection",
+      named("Error", "Stream isn't writeable and enableOfflineQueue options is false"),
+      "not connected",
+    ],
+    ["a cluster without nodes", named("ClusterAllFailedError", "Failed to refresh slots cache."), "not connected"],
+    ["anything else", named("MaxRetriesPerRequestError", "secret"), "MaxRetriesPerRequestError"],
+    ["no error at all", "secret", "unknown"],
+  ])("of %s is a word", (_name, error, word) => {
+    expect(describeRedisError(error)).toBe(word);
+  });
+});
+
+describeRedis("a connection", () => {
+  let server: TestRedis;
+  let shim: Shim;
+  const lines: string[] = [];
+  const deps = {
+    log: (_level: string, event: string, fields: object) => void lines.push(`${event} ${JSON.stringify(fields)}`),
+    mono: () => performance.now(),
+  };
+  beforeAll(async () => {
+    server = await startRedis(["--requirepass", "hunter2"]);
+    shim = await startShim(server.port);
+  });
+  afterAll(async () => {
+    await shim.close();
+    await server.close();
+  });
+  const url = (password: string) => `redis://:${password}@127.0.0.1:${shim.port}/3`;
+
+  it("keeps nothing while Redis is away: 10,000 commands are refused at once, and nothing is sent later", async () => {
+    const redis = await connectRedis({ url: url("hunter2"), keyPrefix: "", commandTimeout: 300 }, deps);
+    expect(await redis.whenUp(5000)).toBe(true);
+    shim.set({ kind: "refuse" });
+    shim.cut();
+    await until("down", () => !redis.isUp);
+    const startedAt = performance.now();
+    const all = await Promise.allSettled(Array.from({ length: 10_000 }, () => redis.call("INCR", "counter")));
+    expect(all.every((result) => result.status === "rejected")).toBe(true);
+    expect(performance.now() - startedAt).toBeLessThan(2000);
+    shim.set({ kind: "none" });
+    await until("up", () => redis.isUp);
+    expect(await redis.call("GET", "counter")).toBeNull();
+    await redis.close();
+  });
+
+  it("does not take one answer for another after a freeze", async () => {
+    const redis = await connectRedis({ url: url("hunter2"), keyPrefix: "", commandTimeout: 200 }, deps);
+    await redis.whenUp(5000);
+    for (let index = 0; index < 20; index += 1) await redis.call("SET", `k${index}`, `v${index}`);
+    server.freeze();
+    await Promise.allSettled(Array.from({ length: 20 }, (_, index) => redis.call("GET", `k${index}`)));
+    server.thaw();
+    await until("up", () => redis.isUp);
+    for (let index = 0; index < 20; index += 1) {
+      expect(await redis.call("GET", `k${index}`).catch(() => `v${index}`)).toBe(`v${index}`);
+    }
+    await redis.close();
+  });
+
+  it("answers a pipeline in order, with a refusal in the place of each command that failed", async () => {
+    const redis = await connectRedis({ url: url("hunter2"), keyPrefix: "", commandTimeout: 500 }, deps);
+    await redis.whenUp(5000);
+    const answers = await redis.pipeline([
+      ["SET", "a", "1"],
+      ["LPUSH", "a", "x"],
+      ["GET", "a"],
+    ]);
+    expect(answers[0]).toBe("OK");
+    expect(answers[1]).toMatchObject({ code: "WRONGTYPE" });
+    expect(answers[2]).toBe("1");
+    await expect(redis.masters()[0]?.call("LPUSH", "a", "x")).rejects.toMatchObject({ code: "WRONGTYPE" });
+    shim.cut();
+    await until("down", () => !redis.isUp);
+    await expect(redis.pipeline([["GET", "a"]])).rejects.toBeInstanceOf(SourceUnavailable);
+    await redis.close();
+  });
+
+  it("refuses a certificate nobody vouches for, and never falls back to plain", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "sentinel-tls-"));
+    const [key, cert] = [join(dir, "key.pem"), join(dir, "cert.pem")];
+    const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"];
+    const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", ...subject];
+    execFileSync("openssl", [...made, "-keyout", key, "-out", cert], { stdio: "ignore" });
+    const port = await freePort();
+    const options = [
+      "--tls-port",
+      String(port),
+      "--tls-cert-file",
+      cert,
+      "--tls-key-file",
+      key,
+      "--tls-auth-clients",
+      "no",
+    ];
+    const secure = await startRedis(options);
+    for (const target of [port, secure.port]) {
+      const before = lines.length;
+      const settings = { url: `rediss://127.0.0.1:${target}`, keyPrefix: "", commandTimeout: 300 };
+      const redis = await connectRedis(settings, deps);
+      expect(await redis.whenUp(1000)).toBe(false);
+      await expect(redis.call("PING")).rejects.toBeInstanceOf(SourceUnavailable);
+      await redis.close();
+      if (target === port) expect(lines.slice(before).join()).toContain("DEPTH_ZERO_SELF_SIGNED_CERT");
+    }
+    expect(secure.cli("INFO", "commandstats")).not.toContain("cmdstat_ping");
+    await secure.close();
+    rmSync(dir, { recursive: true });
+  });
+
+  it.each([
+    ["sentinels", async () => ({ sentinels: { name: "m", hosts: [`127.0.0.1:${await freePort()}`], tls: true } })],
+    [
+      "cluster nodes",
+      async () => ({
+        cluster: { hosts: [`[::1]:${await freePort()}`], tls: true, username: "u", password: "hunter2" },
+      }),
+    ],
+  ])("to %s that are not there is down, and closes", async (_name, where) => {
+    const redis = await connectRedis({ ...(await where()), keyPrefix: "", commandTimeout: 200 }, deps);
+    expect(await redis.whenUp(1200)).toBe(false);
+    await expect(redis.call("GET", "a")).rejects.toBeInstanceOf(SourceUnavailable);
+    expect(redis.isUp).toBe(false);
+    await redis.close();
+  });
+
+  it("never logs the password", () => {
+    expect(lines.length).toBeGreaterThan(2);
+    expect(lines.join("\n")).not.toContain("hunter2");
+  });
+});
