@@ -1,17 +1,38 @@
 // What a competent programmer writes in an afternoon: http-proxy with a keep-alive agent, `new URL` for the path, the
 // Authorization header out of `req.headers`. Every attack runs against it once, to show that the check can fail.
 // Usage: node naive-gateway.mjs '{"upstream": "http://...", "keys": {"SECRET": {"keyId", "permissions"}}, "routes": [...]}'
+// With "library" it is built on http-proxy-3 or httpxy instead, out of bench/node_modules.
 import { randomBytes } from "node:crypto";
 import http from "node:http";
-import httpProxy from "http-proxy";
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 
-const { upstream, keys, routes } = JSON.parse(process.argv[2]);
-const proxy = httpProxy.createProxyServer({
+const { upstream, keys, routes, library = "http-proxy", root = "." } = JSON.parse(process.argv[2]);
+const apart = createRequire(resolve(root, "bench/package.json"));
+const loaded = await import(library === "http-proxy" ? library : pathToFileURL(await entryOf(library)).href);
+const { createProxyServer } = loaded.createProxyServer === undefined ? loaded.default : loaded;
+const proxy = createProxyServer({
   target: upstream,
   ws: true,
   agent: new http.Agent({ keepAlive: true }),
   proxyTimeout: 5000,
 });
+
+/** Where an installed package begins for `import`; some have no entry for `require`. */
+async function entryOf(name) {
+  try {
+    return apart.resolve(name);
+  } catch {
+    const folder = resolve(root, "bench/node_modules", name);
+    const { default: manifest } = await import(pathToFileURL(resolve(folder, "package.json")).href, {
+      with: { type: "json" },
+    });
+    const { exports: entries, module: entry } = manifest;
+    const main = entries?.["."]?.import ?? entries?.["."] ?? entry;
+    return resolve(folder, typeof main === "string" ? main : main.default);
+  }
+}
 
 const log = (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
 
@@ -72,11 +93,13 @@ const server = http.createServer((request, response) => {
     response.writeHead(status, headers).end(request.method === "HEAD" ? undefined : body);
     return;
   }
-  proxy.web(request, response, {}, () => {
+  const fail = () => {
     const { body, headers } = envelope(request.requestId, 502, "sentinel/upstream/bad_gateway");
     if (!response.headersSent) response.writeHead(502, headers);
     response.end(body);
-  });
+  };
+  if (library === "httpxy") proxy.web(request, response).catch(fail);
+  else proxy.web(request, response, {}, fail);
 });
 
 server.on("upgrade", (request, socket, head) => {
@@ -84,6 +107,7 @@ server.on("upgrade", (request, socket, head) => {
   const { verdict, status, pathname, keyId } = decide(request);
   log({ level: "info", requestId: request.requestId, method: request.method, path: pathname, verdict, keyId });
   if (verdict === undefined) socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  else if (library === "httpxy") proxy.ws(request, socket, {}, head).catch(() => socket.destroy());
   else proxy.ws(request, socket, head);
 });
 

@@ -197,8 +197,11 @@ export class Rig {
     return new Rig(gateway, upstream);
   }
 
-  /** The naive gateway with the same routes and keys. */
-  static async startNaive(sketches: readonly Record<string, unknown>[] = rigRoutes()): Promise<Rig> {
+  /** The naive gateway with the same routes and keys, on http-proxy or another `library`. */
+  static async startNaive(
+    sketches: readonly Record<string, unknown>[] = rigRoutes(),
+    library = "http-proxy",
+  ): Promise<Rig> {
     const upstream = await RecordingUpstream.start();
     const keys = Object.fromEntries(
       RIG_KEYRING.keys
@@ -213,7 +216,7 @@ export class Rig {
         permission: fixedPermission(route.permissions),
       };
     });
-    const options = JSON.stringify({ upstream: upstream.origin, keys, routes });
+    const options = JSON.stringify({ upstream: upstream.origin, keys, routes, library, root: resolve(".") });
     const gateway = await startGateway({
       config: "",
       program: () => [resolve("test/support/naive-gateway.mjs"), options],
