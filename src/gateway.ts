@@ -152,12 +152,15 @@ export class Gateway implements RequestHandler {
   #refuse(exchange: Exchange, reason: Fault): void {
     const { response, snapshot } = exchange;
     if (response.destroyed || snapshot === null) return;
-    exchange.fault = reason.code;
-    exchange.cause = reason.cause;
     if (response.headersSent) {
+      // What was answered stands in the record; what broke after it ends the connection.
+      exchange.fault ??= reason.code;
+      exchange.cause ??= reason.cause;
       response.destroy();
       return;
     }
+    exchange.fault = reason.code;
+    exchange.cause = reason.cause;
     const envelope = formatEnvelope(reason, exchange.requestId, snapshot.errors);
     if (snapshot.serverTiming) envelope.headers.push("Server-Timing", formatServerTiming(exchange));
     exchange.status = envelope.status;
