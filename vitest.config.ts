@@ -1,13 +1,38 @@
 import { defineConfig } from "vitest/config";
 
+/** Load, faults and time-outs against whole processes: they want the machine for themselves, more or less. */
+const UNDISTURBED = [
+  "test/operations/**/*.test.ts",
+  "test/wire/h-overload.test.ts",
+  "test/wire/fuzz.test.ts",
+  "test/keys/redis-faults.test.ts",
+  "test/keys/redis-failover.test.ts",
+  "test/keys/revocation.test.ts",
+  "test/gateway/redis-keys.test.ts",
+];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/build.ts"],
-    // Most of what the tests do is wait for sockets and processes: more of them at once than there are cores.
-    maxWorkers: 4,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        // Most of what these do is wait for sockets: more of them at once than there are cores.
+        test: {
+          name: "all",
+          include: ["test/**/*.test.ts"],
+          exclude: UNDISTURBED,
+          maxWorkers: 4,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: "undisturbed", include: UNDISTURBED, maxWorkers: 2, sequence: { groupOrder: 1 } },
+      },
+    ],
     coverage: {
       provider: "v8",
       include: ["src/permissions/**", "src/routes/**", "src/keys/**", "src/faults/**"],

@@ -164,9 +164,14 @@ describe("a key service", () => {
     server.closeAllConnections();
     server.close();
     for (let index = 0; index < 5; index += 1) await expect(source.find(A)).rejects.toBeInstanceOf(SourceUnavailable);
-    const startedAt = performance.now();
-    for (let index = 0; index < 1000; index += 1) await expect(source.find(A)).rejects.toThrow(/out of reach/);
-    expect(performance.now() - startedAt).toBeLessThan(500);
+    // The rest are refused before anything is sent: the event loop does not even turn for them.
+    let turned = false;
+    setImmediate(() => {
+      turned = true;
+    });
+    const rest = await Promise.allSettled(Array.from({ length: 1000 }, async () => source.find(A)));
+    expect(turned).toBe(false);
+    for (const { status } of rest) expect(status).toBe("rejected");
     expect(lines.filter((line) => line.startsWith("key_service_down"))).toHaveLength(1);
     server.listen(Number(new URL(url).port), "127.0.0.1");
     await once(server, "listening");
