@@ -48,11 +48,16 @@ const WORST: readonly (readonly [kind: Finding["kind"], word: string])[] = [
   ["smuggled", "smuggles"],
   ["leak", "leaks"],
   ["credential", "wrong identity"],
+  ["unmarked", "wrong identity"],
+  ["path", "other path"],
   ["unauthorised", "lets through"],
   ["hang", "hangs"],
+  ["unsent", "differs"],
   ["claim", "differs"],
   ["status", "differs"],
 ];
+
+const SEVERE: ReadonlySet<string> = new Set(["process ends", "smuggles", "wrong identity", "other path"]);
 
 function worstOf(findings: readonly Finding[]): string | null {
   // An open connection shows as a hang where a close was waited for; with its right answer that is no hang.
@@ -69,7 +74,8 @@ async function runAll({ start, within }: Subject): Promise<(string | null)[]> {
     for (const attack of attacks) {
       const worst = worstOf(await rig.run({ ...attack, within: Math.min(attack.within ?? within, within) }));
       results.push(worst);
-      if (worst === "process ends" || worst === "smuggles") {
+      // What went up on a pooled connection stays there, and would be held against the next case.
+      if (SEVERE.has(worst ?? "")) {
         await rig.stop().catch(() => {}); // It may have died: that is the result.
         rig = await start();
       }
@@ -97,7 +103,7 @@ function formatPage(results: readonly (readonly (string | null)[])[]): string {
   const totals = `| **all** | ${all.length} | ${results.map((each) => `**${each.filter((word) => word === null).length}**`).join(" | ")} |`;
   const severe = all.flatMap(({ name }, index) => {
     const words = results.map((each) => each[index] ?? null);
-    if (!words.some((word) => word === "process ends" || word === "smuggles" || word === "wrong identity")) return [];
+    if (!words.some((word) => SEVERE.has(word ?? ""))) return [];
     return [
       `| ${name.replaceAll("|", "\\|").replaceAll("<", "&lt;")} | ${words.map((word) => word ?? "held").join(" | ")} |`,
     ];
@@ -112,8 +118,10 @@ connection is kept is not counted against them. Made by \`npm ci --prefix bench 
 
 Cases held, and in brackets how the others ended, by the worst that was seen:
 - *process ends*: the gateway's process was gone;
-- *smuggles*: three readings of the bytes sent upstream disagree, or disagree with the gateway's own audit;
-- *wrong identity*: a request arrived upstream with another credential or principal than was decided on;
+- *smuggles*: a request arrived upstream that nobody decided on, or three readings of the bytes sent there disagree;
+- *wrong identity*: a request arrived upstream with another credential or principal than was decided on, or without what
+  the gateway adds to each;
+- *other path*: a request arrived upstream with another path than was decided on and logged;
 - *lets through*: a request that had to be refused reached the upstream; *hangs*: no answer and no close in time;
 - *differs*: another answer, or something was not passed on as it should be.
 
@@ -121,7 +129,7 @@ ${head}
 ${rows.join("\n")}
 ${totals}
 
-## Cases that end a process, smuggle, or mix up who is asking
+## Cases that end a process, smuggle, or mix up who asks for what
 
 ${severeHead}
 ${severe.join("\n")}

@@ -77,12 +77,12 @@ function newRequestId() {
   return `req_${[...randomBytes(15)].map((byte) => (byte % 36).toString(36)).join("")}`;
 }
 
-proxy.on("proxyReq", (proxyRequest, request) => {
+const mark = (proxyRequest, request) => {
   proxyRequest.setHeader("X-Request-Id", request.requestId);
   if (request.keyId) proxyRequest.setHeader("X-Unkey-Principal", JSON.stringify({ keyId: request.keyId }));
-});
-proxy.on("proxyReqWs", (proxyRequest, request) => proxyRequest.setHeader("X-Request-Id", request.requestId));
-
+};
+proxy.on("proxyReq", mark);
+proxy.on("proxyReqWs", mark);
 const server = http.createServer((request, response) => {
   request.requestId = newRequestId();
   const { verdict, status, code, pathname, keyId } = decide(request);
@@ -105,6 +105,7 @@ const server = http.createServer((request, response) => {
 server.on("upgrade", (request, socket, head) => {
   request.requestId = newRequestId();
   const { verdict, status, pathname, keyId } = decide(request);
+  request.keyId = keyId;
   log({ level: "info", requestId: request.requestId, method: request.method, path: pathname, verdict, keyId });
   if (verdict === undefined) socket.end(`HTTP/1.1 ${status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
   else if (library === "httpxy") proxy.ws(request, socket, {}, head).catch(() => socket.destroy());

@@ -9,7 +9,10 @@ import type { RecordingUpstream } from "./recording-upstream.ts";
  */
 export interface Finding {
   readonly kind:
-    | "smuggled" // the upstream and the audit do not agree on which requests there were
+    | "smuggled" // the upstream saw a request that nobody decided on, or its bytes can be read in two ways
+    | "path" // a request went up with another method or path than was decided on
+    | "unmarked" // a request that was decided on went up without what the gateway adds to each
+    | "unsent" // allowed, and never seen upstream
     | "unauthorised" // something reached the upstream, or not, against the expectation
     | "credential" // a request arrived without the credential or the identity that was decided on
     | "status"
@@ -54,31 +57,42 @@ export function compareWithAudit(
   }
   const decided = new Map(allowedRecords(records).map((record) => [String(record.requestId), record]));
   const seen = new Map<string, SeenRequest>();
+  const nameless: SeenRequest[] = [];
   for (const request of upstream.requests()) {
     const ids = valuesOf(request, "x-request-id");
     const record = ids.length === 1 ? decided.get(ids[0] ?? "") : undefined;
-    if (record === undefined) findings.push(smuggled(`no allowed decision for ${summary(request)}`));
+    if (record === undefined) nameless.push(request);
     else if (seen.has(ids[0] ?? "") && !mayRepeat) findings.push(smuggled(`sent twice: ${summary(request)}`));
     else findings.push(...compareRequest(request, record));
-    seen.set(ids[0] ?? "", request);
+    if (record !== undefined) seen.set(ids[0] ?? "", request);
   }
   for (const [requestId, record] of decided) {
+    if (seen.has(requestId)) continue;
+    const at = nameless.findIndex((request) => request.method === record.method && pathOf(request) === record.path);
+    const [unmarked] = at === -1 ? [] : nameless.splice(at, 1);
     // An OPTIONS that may go no further is allowed, and answered by the gateway itself.
     const answeredHere = record.method === "OPTIONS" && record.status === 204;
-    if (!seen.has(requestId) && record.status !== 499 && (record.code ?? null) === null && !answeredHere) {
-      findings.push(smuggled(`allowed but never sent: ${record.method} ${record.path}`));
+    if (unmarked !== undefined) {
+      findings.push({ kind: "unmarked", what: `sent without its request id: ${summary(unmarked)}` });
+    } else if (record.status !== 499 && (record.code ?? null) === null && !answeredHere) {
+      findings.push({ kind: "unsent", what: `allowed but never sent: ${record.method} ${record.path}` });
     }
   }
+  for (const request of nameless) findings.push(smuggled(`no allowed decision for ${summary(request)}`));
   return findings;
+}
+
+function pathOf(request: SeenRequest): string {
+  return request.target.split("?")[0] ?? "";
 }
 
 /** O2: the upstream got the method and the path of the audit line, less what the route's rewrite takes off. */
 function compareRequest(request: SeenRequest, record: GatewayRecord): Finding[] {
-  const path = request.target.split("?")[0];
+  const path = pathOf(request);
   const logged = String(record.path);
   const expected = record.route === "strip" ? logged.replace(/^\/strip\/?/, "/") : logged;
   if (request.method !== record.method || path !== expected) {
-    return [smuggled(`logged ${record.method} ${record.path}, sent ${request.method} ${path}`)];
+    return [{ kind: "path", what: `logged ${record.method} ${record.path}, sent ${request.method} ${path}` }];
   }
   return [];
 }
