@@ -4,6 +4,9 @@ const LAG_MS = 200;
 /** How often lateness is measured, in milliseconds. */
 const INTERVAL_MS = 50;
 
+/** So many late timers in a row are a process that can not keep up; fewer are a collection, or a busy neighbour. */
+const LATE_IN_A_ROW = 3;
+
 /** How long lateness sheds new work, in milliseconds: long enough for what waits to be worked off. */
 const HOLD_MS = 100;
 
@@ -15,18 +18,18 @@ export interface OverloadWatch {
 
 /**
  * Watches whether the event loop keeps up. A request that arrives while it does not is answered 503 with Retry-After
- * before its key is even read; the admin listener is not asked. One late timer is a hiccup (a collection, a neighbour);
- * two in a row are a process that can not keep up.
+ * before its key is even read; the admin listener is not asked. One late timer is a hiccup; a few in a
+ * row are a process that can not keep up.
  */
 export function watchOverload(): OverloadWatch {
   let expectedAt = performance.now() + INTERVAL_MS;
   let until = 0;
-  let late = false;
+  let lateInARow = 0;
   const timer = setInterval(() => {
     const now = performance.now();
     const lateAgain = now - expectedAt > LAG_MS;
-    if (late && lateAgain) until = now + HOLD_MS;
-    late = lateAgain;
+    lateInARow = lateAgain ? lateInARow + 1 : 0;
+    if (lateInARow >= LATE_IN_A_ROW) until = now + HOLD_MS;
     expectedAt = now + INTERVAL_MS;
   }, INTERVAL_MS);
   timer.unref();

@@ -896,7 +896,9 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const trusted = origin("upstream.test", cert);
         expect((await get(trusted)).body).toBe("ok");
         expect((await get(trusted)).body).toBe("ok");
-        expect(seen.names).toEqual(["upstream.test"]);
+        expect(new Set(seen.names)).toEqual(new Set(["upstream.test"]));
+        // node's own agent gives a TLS connection back a turn later on Node 24: the reference may open a second one.
+        expect(seen.names.length).toBeLessThanOrEqual(name === "the socket engine" ? 1 : 2);
       });
 
       it("verifies an address without SNI", async () => {

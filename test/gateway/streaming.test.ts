@@ -14,7 +14,7 @@ const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 
 /** What the process may grow by while a gigabyte goes through, whatever the garbage collector's mood. */
-const ROOM = 96 * MIB;
+const ROOM = 192 * MIB;
 
 let gateway: RunningGateway;
 let upstream: Server;
