@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 
 /** The oldest version that Chart.yaml allows, and the newest. */
-export const KUBERNETES_VERSIONS = ["1.29.6", "1.36.3"];
+export const KUBERNETES_VERSIONS = ["1.30.14", "1.36.3"];
 
 /** Custom resources that the chart can render: the module, and where its definitions are. */
 const CUSTOM_RESOURCES = [
