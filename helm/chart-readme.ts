@@ -27,7 +27,7 @@ function valueAt(values: unknown, path: readonly string[]): unknown {
 function formatDefault(value: unknown): string {
   if (value === "" || value === null) return "";
   const json = JSON.stringify(value);
-  return json.length > 40 ? "see \`values.yaml\`" : `\`${json}\``;
+  return json.length > 40 ? "see `values.yaml`" : `\`${json}\``;
 }
 
 const INTRODUCTION = `# The sentinel chart

@@ -1,14 +1,14 @@
 // Makes the JSON schemas that kubeconform checks the chart's renders against, out of what Kubernetes and the operators
-// publish as Go modules: `node helm/schemas.mjs [FOLDER]` (.tools/kubernetes-schemas unless given). Needs Go, and is done
-// once: the folder is named for what is in it. Strict: a member that Kubernetes would drop without a word is a mistake.
+// publish as Go modules: `node helm/schemas.mjs [FOLDER]` (.tools/kubernetes-schemas unless given) prints the folder, which
+// holds one for each version and `custom`. Needs Go, once: what is there stays. Strict: a member that Kubernetes would drop
+// without a word is a mistake.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 
 /** The oldest version that Chart.yaml allows, and the newest. */
-export const KUBERNETES_VERSIONS = ["1.30.14", "1.36.3"];
+const KUBERNETES_VERSIONS = ["1.30.14", "1.36.3"];
 
 /** Custom resources that the chart can render: the module, and where its definitions are. */
 const CUSTOM_RESOURCES = [
@@ -20,13 +20,8 @@ const CUSTOM_RESOURCES = [
   { module: "sigs.k8s.io/gateway-api@v1.4.1", folder: "config/crd/standard", files: /_httproutes\.yaml$/ },
 ];
 
-/** What kubeconform's -schema-location is, given the folder and a version; `{{...}}` is filled in by kubeconform. */
-export function schemaLocations(folder, version) {
-  return [version, "custom"].map((part) => join(folder, part, "{{.Group}}", "{{.ResourceKind}}_{{.ResourceAPIVersion}}.json"));
-}
-
 /** Makes whatever is not there yet; gives the folder. Throws, with what Go said, where a module can not be had. */
-export function makeSchemas(folder = resolve(import.meta.dirname, "../.tools/kubernetes-schemas")) {
+function makeSchemas(folder = resolve(import.meta.dirname, "../.tools/kubernetes-schemas")) {
   for (const version of KUBERNETES_VERSIONS) {
     makeFolder(join(folder, version), () => kubernetesSchemas(version));
   }
@@ -116,7 +111,10 @@ function customSchemas({ module, folder, files }) {
   return names.flatMap((name) => {
     const { spec } = parse(readFileSync(join(path, name), "utf8"));
     return spec.versions.map(({ name: version, schema: { openAPIV3Schema } }) => {
-      const { group, names: { kind } } = spec;
+      const {
+        group,
+        names: { kind },
+      } = spec;
       const schema = convert(openAPIV3Schema, () => {});
       schema.properties.apiVersion = { const: `${group}/${version}` };
       schema.properties.kind = { const: kind };
@@ -138,4 +136,4 @@ function download(module) {
   return Dir;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(makeSchemas(process.argv[2] && resolve(process.argv[2])));
+console.log(makeSchemas(process.argv[2] && resolve(process.argv[2])));

@@ -9,7 +9,11 @@ type Schema = { [member: string]: unknown };
  * Kubernetes. `npm run generate` writes it.
  */
 export function formatValuesSchema(valuesYaml: string): string {
-  const schema = { $schema: "http://json-schema.org/draft-07/schema#", title: "Values of the sentinel chart", ...VALUES };
+  const schema = {
+    $schema: "http://json-schema.org/draft-07/schema#",
+    title: "Values of the sentinel chart",
+    ...VALUES,
+  };
   for (const { name, description } of readValuesComments(valuesYaml)) describe(schema, name.split("."), description);
   return `${JSON.stringify(schema, null, 2)}\n`;
 }

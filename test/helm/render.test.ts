@@ -1,0 +1,127 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  CHART,
+  CI_VALUES,
+  checkAgainstSchemas,
+  describeWith,
+  findSchemas,
+  podSpecsOf,
+  type Rendered,
+  readObjects,
+  renderText,
+  run,
+  sentinelContainer,
+  validatePod,
+} from "./support.ts";
+import { diffLines } from "./text-diff.ts";
+
+const describeHelm = describeWith("helm", "kubeconform");
+const certificates = makeCertificate();
+afterAll(() => rmSync(certificates.folder, { recursive: true }));
+
+it("there is a set of values for every switch", () => {
+  expect(CI_VALUES.size).toBeGreaterThanOrEqual(15);
+});
+
+describeHelm.each([...CI_VALUES])("the chart with ci/%s-values.yaml", (name, file) => {
+  let text: string;
+  let objects: readonly Rendered[];
+
+  beforeAll(async () => {
+    text = await renderText(file);
+    objects = readObjects(text);
+  });
+
+  it("is what helm lint calls right", async () => {
+    const { status, stdout, stderr } = await run("helm", ["lint", "--strict", CHART, "--values", file]);
+    expect(status, `${stdout}${stderr}`).toBe(0);
+  });
+
+  it("renders only what the Kubernetes versions know", async () => {
+    const schemas = findSchemas();
+    if (schemas !== null) expect(await checkAgainstSchemas(schemas, text)).toBe("");
+  });
+
+  it("gives the gateway a configuration that it can start with", async () => {
+    const pods = podSpecsOf(objects).filter((pod) => sentinelContainer(pod) !== undefined);
+    const isSidecar = name === "sidecar";
+    expect(pods).toHaveLength(isSidecar ? 0 : 1);
+    for (const pod of pods) {
+      const secrets = { ...certificates.files };
+      const configMap = {
+        kind: "ConfigMap",
+        apiVersion: "v1",
+        metadata: { name: "gateway-config" },
+        data: OTHERS_CONFIG,
+      };
+      expect(await validatePod([...objects, configMap], pod, secrets)).toBe("");
+    }
+  });
+
+  it("lets no container do what it does not need", () => {
+    for (const pod of podSpecsOf(objects)) {
+      expect(pod.automountServiceAccountToken).toBe(false);
+      expect(pod.securityContext).toMatchObject({ runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
+      for (const container of pod.containers.filter(({ image }) => image.includes("sentinel"))) {
+        expect(container.securityContext).toMatchObject(RESTRICTED);
+        expect(container.volumeMounts?.some((mount) => mount.subPath !== undefined) ?? false).toBe(false);
+      }
+    }
+  });
+
+  it("routes nobody's request to the pod of helm test", () => {
+    const testPod = objects.find(({ kind }) => kind === "Pod");
+    for (const service of objects.filter(({ kind }) => kind === "Service")) {
+      const matches = Object.entries(service.spec?.selector as Record<string, string>).every(
+        ([label, value]) => testPod?.metadata.labels?.[label] === value,
+      );
+      expect(matches).toBe(false);
+    }
+  });
+
+  it("is what was reviewed: helm/golden holds it, or how it differs from ci/minimal-values.yaml", async () => {
+    const shown = elide(text);
+    const minimal = CI_VALUES.get("minimal") as string;
+    const golden = name === "minimal" ? shown : diffLines(elide(await renderText(minimal)), shown);
+    await expect(golden).toMatchFileSnapshot(`golden/${name}.${name === "minimal" ? "yaml" : "diff"}`);
+  });
+});
+
+const RESTRICTED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  runAsNonRoot: true,
+  capabilities: { drop: ["ALL"] },
+  seccompProfile: { type: "RuntimeDefault" },
+};
+
+/** What ci/existing-config-map-values.yaml leaves to somebody else. */
+const OTHERS_CONFIG = {
+  "sentinel.yaml": `
+admin: { listen: "0.0.0.0:9090" }
+keys: { source: { type: file, path: ../keyring/keys.yaml } }
+upstreams: [{ name: orders, targets: ["http://orders:3000"] }]
+routes: [{ name: orders, upstream: orders }]
+`,
+};
+
+/** Files that are rendered as they are have tests of their own. */
+function elide(text: string): string {
+  return text
+    .replace(/^( *sentinel\.json: \|)\n(?: {4}.*\n)+/m, "$1\n    (files/dashboard.json)\n")
+    .replace(/^( +- \|)\n +\/\/ Run by `helm test`(?:.|\n)*?\n( +env:)/m, "$1\n          (files/test-answers.js)\n$2");
+}
+
+function makeCertificate(): { folder: string; files: Record<string, string> } {
+  const folder = mkdtempSync(join(tmpdir(), "sentinel-cert-"));
+  const [cert, key] = [join(folder, "tls.crt"), join(folder, "tls.key")];
+  const subject = ["-subj", "/CN=api.example.com", "-days", "1"];
+  const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const made = spawnSync("openssl", [...args, "-keyout", key, "-out", cert, ...subject], { encoding: "utf8" });
+  if (made.status !== 0) throw new Error(made.stderr);
+  return { folder, files: { "tls.crt": readFileSync(resolve(cert), "utf8"), "tls.key": readFileSync(key, "utf8") } };
+}
