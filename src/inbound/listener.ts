@@ -252,15 +252,18 @@ export class Listener {
     }
     connection.upgrade = { request, rest };
     // Node has also taken away what tells the answer under way that the socket drained.
-    socket.on("drain", () => connection.active?.response.emit("drain"));
+    const drained = () => connection.active?.response.emit("drain");
+    socket.on("drain", drained);
+    connection.active?.response.once("close", () => socket.off("drain", drained));
   }
 
   #upgrade(connection: Connection, request: IncomingMessage, rest: Buffer): void {
     const { socket } = connection;
-    const exchange = this.#detached(connection, request);
+    const { exchange, release } = this.#detached(connection, request);
     if (this.#options.handler.handleUpgrade(exchange, rest)) return;
     connection.active = null;
-    exchange.response.detachSocket(socket);
+    // A client may ask again with each request: nothing of this one stays on the socket.
+    release();
     socket.unshift(Buffer.concat([ordinaryHead(request), rest]));
     this.#server.emit(this.#connectionEvent, socket);
   }
@@ -300,12 +303,12 @@ export class Listener {
   #answerFailure(connection: Connection, reason: Fault): void {
     connection.closing = true;
     const request = new IncomingMessage(connection.socket);
-    const exchange = this.#detached(connection, request);
+    const { exchange } = this.#detached(connection, request);
     this.#options.handler.reject(exchange, reason);
   }
 
-  /** An exchange whose request Node's server does not manage: the response is ours to end. */
-  #detached(connection: Connection, request: IncomingMessage): Exchange {
+  /** An exchange whose request Node's server does not manage: the response is ours to end, or to release unused. */
+  #detached(connection: Connection, request: IncomingMessage): { exchange: Exchange; release: () => void } {
     const { socket } = connection;
     const response = new ServerResponse(request);
     response.assignSocket(socket);
@@ -314,8 +317,13 @@ export class Listener {
     response.on("finish", () => socket.destroySoon());
     const exchange = new Exchange(request, response, newRequestId(), this.#peer(request), performance.now());
     connection.active = exchange;
-    socket.once("close", () => this.#onResponseClose(connection, exchange));
-    return exchange;
+    const closed = () => this.#onResponseClose(connection, exchange);
+    socket.once("close", closed);
+    const release = () => {
+      socket.off("close", closed);
+      response.detachSocket(socket);
+    };
+    return { exchange, release };
   }
 
   /** A socket on which nothing moved for `idleTimeout`. Answers under way have time-outs of their own. */
