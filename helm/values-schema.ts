@@ -93,6 +93,7 @@ const ingressHost = closed(
 const VALUES: Schema = closed({
   mode: oneOf("gateway", "sidecar"),
   // None at all stands for `existingConfigMap`.
+  // biome-ignore lint/suspicious/noThenProperty: a word of JSON schema
   config: { type: "object", if: { minProperties: 1 }, then: configSchema() },
   existingConfigMap: text,
   keyring: closed({ existingSecret: text, key: { type: "string", minLength: 1 } }),

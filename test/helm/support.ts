@@ -1,7 +1,17 @@
 import { execFile, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { describe } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import { keyringKey } from "../support/keyring.ts";
@@ -154,7 +164,6 @@ const SECRET_DATA: Readonly<Record<string, string>> = {
 };
 
 export interface PodFolder {
-  readonly folder: string;
   /** A path in the container as it is below the folder. */
   path(inContainer: string): string;
   remove(): void;
@@ -180,13 +189,24 @@ export function mountPod(
     Object.assign(files, map?.data);
     for (const item of volume.secret?.items ?? []) files[item.path] = samples[item.key] ?? missingSample(item.key);
     if (volume.secret !== undefined && volume.secret.items === undefined) Object.assign(files, samples);
-    mkdirSync(path(mountPath), { recursive: true });
-    for (const [file, text] of Object.entries(files)) {
-      mkdirSync(dirname(path(join(mountPath, file))), { recursive: true });
-      writeFileSync(path(join(mountPath, file)), text);
-    }
+    writeVolume(path(mountPath), files);
   }
-  return { folder, path, remove: () => rmSync(folder, { recursive: true, force: true }) };
+  return { path, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/**
+ * Writes a volume as the kubelet does: the files in a folder of their own, a link `..data` to it, and each name a link
+ * through that. Written again, the link is swapped in one step.
+ */
+export function writeVolume(folder: string, files: Readonly<Record<string, string>>): void {
+  mkdirSync(folder, { recursive: true });
+  const contents = mkdtempSync(join(folder, "..2026_"));
+  for (const [name, text] of Object.entries(files)) {
+    writeFileSync(join(contents, name), text);
+    if (!existsSync(join(folder, name))) symlinkSync(join("..data", name), join(folder, name));
+  }
+  symlinkSync(basename(contents), join(folder, "..data_tmp"));
+  renameSync(join(folder, "..data_tmp"), join(folder, "..data"));
 }
 
 function missingSample(key: string): never {
