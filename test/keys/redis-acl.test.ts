@@ -22,7 +22,7 @@ describeRedis("the users of docs/operations.md", () => {
   const settings = (user: string) => ({
     url: `redis://${user}:PASSWORD@127.0.0.1:${server.port}`,
     keyPrefix: "sentinel:",
-    commandTimeout: 500,
+    commandTimeout: 5000,
   });
 
   beforeAll(async () => {

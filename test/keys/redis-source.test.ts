@@ -70,7 +70,7 @@ describeRedis("poison in a real Redis", () => {
   beforeAll(async () => {
     server = await startRedis(["--proto-max-bulk-len", "100mb"]);
     redis = await connectRedis(
-      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 500 },
+      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 5000 },
       { log: () => {}, mono: () => performance.now() },
     );
     await redis.whenUp(5000);

@@ -31,7 +31,7 @@ describeRedis("the store in Redis", () => {
   const opened: RedisConnection[] = [];
   const lines: string[] = [];
 
-  async function open(url = server.url, commandTimeout = 500): Promise<RedisConnection> {
+  async function open(url = server.url, commandTimeout = 5000): Promise<RedisConnection> {
     const connection = await connectRedis(
       { url, keyPrefix: "sentinel:", commandTimeout },
       {

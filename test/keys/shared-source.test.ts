@@ -45,7 +45,7 @@ describeRedis("shared copies in Redis", () => {
   beforeAll(async () => {
     server = await startRedis();
     redis = await connectRedis(
-      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 500 },
+      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 5000 },
       { log: () => {}, mono: () => performance.now() },
     );
     await redis.whenUp(5000);
