@@ -126,9 +126,10 @@ describeWith("kubeconform", "helm")("the sidecar by the chart's templates", () =
 
   it("is found by its PodMonitor", async () => {
     const objects = readObjects(await renderText({}, parent));
-    const labels = objectOf(objects, "Deployment").spec?.template?.metadata?.labels;
-    const { matchLabels } = objectOf(objects, "PodMonitor").spec?.selector as { matchLabels: Record<string, string> };
-    expect(labels).toMatchObject(matchLabels);
+    const label = objectOf(objects, "Deployment").spec?.template?.metadata?.labels?.["sentinel-sidecar"];
+    expect(label).toBe("demo-sentinel");
+    const selector = { matchLabels: { "sentinel-sidecar": label } };
+    expect(objectOf(objects, "PodMonitor").spec).toMatchObject({ selector });
   });
 
   it("refuses to be used in the other mode", async () => {

@@ -4,7 +4,6 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -13,7 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { describe } from "vitest";
-import { parse, parseAllDocuments } from "yaml";
+import { parseAllDocuments } from "yaml";
 import { keyringKey } from "../support/keyring.ts";
 
 export const CHART = resolve("helm/sentinel");
@@ -252,7 +251,3 @@ export async function checkAgainstSchemas(schemas: string, text: string): Promis
 export const CI_VALUES: ReadonlyMap<string, string> = new Map(
   readdirSync(join(CHART, "ci")).map((file) => [file.replace(/-values\.yaml$/, ""), join(CHART, "ci", file)]),
 );
-
-export function readYaml(file: string): Record<string, unknown> {
-  return parse(readFileSync(file, "utf8")) as Record<string, unknown>;
-}
