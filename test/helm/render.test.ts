@@ -1,14 +1,11 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import {
   CHART,
   CI_VALUES,
   checkAgainstSchemas,
   describeWith,
   findSchemas,
+  makeCertificate,
   podSpecsOf,
   type Rendered,
   readObjects,
@@ -20,8 +17,7 @@ import {
 import { diffLines } from "./text-diff.ts";
 
 const describeHelm = describeWith("helm", "kubeconform");
-const certificates = makeCertificate();
-afterAll(() => rmSync(certificates.folder, { recursive: true }));
+const certificate = makeCertificate();
 
 it("there is a set of values for every switch", () => {
   expect(CI_VALUES.size).toBeGreaterThanOrEqual(15);
@@ -51,14 +47,13 @@ describeHelm.each([...CI_VALUES])("the chart with ci/%s-values.yaml", (name, fil
     const isSidecar = name === "sidecar";
     expect(pods).toHaveLength(isSidecar ? 0 : 1);
     for (const pod of pods) {
-      const secrets = { ...certificates.files };
       const configMap = {
         kind: "ConfigMap",
         apiVersion: "v1",
         metadata: { name: "gateway-config" },
         data: OTHERS_CONFIG,
       };
-      expect(await validatePod([...objects, configMap], pod, secrets)).toBe("");
+      expect(await validatePod([...objects, configMap], pod, certificate)).toBe("");
     }
   });
 
@@ -114,14 +109,4 @@ function elide(text: string): string {
   return text
     .replace(/^( *sentinel\.json: \|)\n(?: {4}.*\n)+/m, "$1\n    (files/dashboard.json)\n")
     .replace(/^( +- \|)\n +\/\/ Run by `helm test`(?:.|\n)*?\n( +env:)/m, "$1\n          (files/test-answers.js)\n$2");
-}
-
-function makeCertificate(): { folder: string; files: Record<string, string> } {
-  const folder = mkdtempSync(join(tmpdir(), "sentinel-cert-"));
-  const [cert, key] = [join(folder, "tls.crt"), join(folder, "tls.key")];
-  const subject = ["-subj", "/CN=api.example.com", "-days", "1"];
-  const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  const made = spawnSync("openssl", [...args, "-keyout", key, "-out", cert, ...subject], { encoding: "utf8" });
-  if (made.status !== 0) throw new Error(made.stderr);
-  return { folder, files: { "tls.crt": readFileSync(resolve(cert), "utf8"), "tls.key": readFileSync(key, "utf8") } };
 }

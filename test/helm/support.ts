@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -228,6 +229,21 @@ export async function validatePod(
     return status === 0 ? "" : `${stdout}${stderr}`;
   } finally {
     mounted.remove();
+  }
+}
+
+/** A certificate for a day and its key, as a Secret of type kubernetes.io/tls holds them. */
+export function makeCertificate(): Record<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), "sentinel-cert-"));
+  try {
+    const [cert, key] = [join(folder, "tls.crt"), join(folder, "tls.key")];
+    const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    const subject = ["-subj", "/CN=api.example.com", "-days", "1"];
+    const made = spawnSync("openssl", [...args, "-keyout", key, "-out", cert, ...subject], { encoding: "utf8" });
+    if (made.status !== 0) throw new Error(made.stderr);
+    return { "tls.crt": readFileSync(cert, "utf8"), "tls.key": readFileSync(key, "utf8") };
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 
