@@ -2,12 +2,14 @@
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { request } from "node:http";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
+import { bodies } from "./bodies.mjs";
 import { coldStart, idleConnectionBytes } from "./footprint.mjs";
+import { growth } from "./growth.mjs";
 import { atRate, saturate } from "./load.mjs";
 import { LOAD_CPU, residentBytes, stop, versionOf } from "./processes.mjs";
-import { median, ratio, rotated, spread, table } from "./statistics.mjs";
+import { attempt, median, ratio, rotated, spread, table } from "./statistics.mjs";
 import {
   PATH,
   POWERLESS,
@@ -21,6 +23,9 @@ import {
   UNKNOWN,
 } from "./targets.mjs";
 
+/** Others on the same CPUs raise what Node costs more than what nginx costs: near nought, or the ratios are off. */
+const LOAD_BEFORE = loadavg();
+
 const LATENCY_RATE = 4000;
 const IDLE_CONNECTIONS = 5000;
 
@@ -33,9 +38,13 @@ export async function measureEverything(settings) {
   const sections = [
     await admitted(settings, context, running),
     await refused(settings, context, running),
-    await latency(settings, upstream, running),
-    await footprint(settings, context, running),
+    await attempt("Latency", () => latency(settings, upstream, running)),
+    await attempt("Memory", () => footprint(settings, context, running)),
   ];
+  if (settings.whole) {
+    sections.push(await attempt("Growth", () => growth(settings, context, running)));
+    sections.push(await attempt("Bodies", () => bodies(settings, context)));
+  }
   for (const target of [...running, upstream]) await stop(target.child);
   const text = `${heading(settings, left)}\n\n${sections.filter((section) => section !== "").join("\n\n")}\n`;
   writeFileSync(settings.out, text);
@@ -169,6 +178,8 @@ async function footprint(settings, context, running) {
     const fresh = await startSentinel("sentinel", settings.root, { ...context, keyring: "one-key.yaml" });
     await answerOf(fresh.port, withKey.authorization);
     const idle = residentBytes(fresh.pid);
+    // The heap's young generation grows with the first load and stays: it is not what connections take.
+    await saturate(fresh, withKey, 2);
     const perConnection = await idleConnectionBytes(fresh, IDLE_CONNECTIONS, withKey);
     await stop(fresh.child);
     const starts = await coldStart(settings.root, { ...context, keyring: "one-key.yaml" }, withKey, 7);
@@ -218,6 +229,7 @@ function heading({ rounds, seconds }, left) {
 Written by \`npm run bench\`; how it is measured is in [README.md](README.md). Ratios carry over to other machines, times do not.
 
 - ${new Date().toISOString().slice(0, 10)}, ${cpus().length} x ${cpus()[0].model}${LOAD_CPU === 0 ? ", gateway and load on the same CPU: nothing here can be trusted" : ""}
+- load average of the machine when it began: ${LOAD_BEFORE.map((load) => load.toFixed(1)).join(", ")} (1, 5, 15 minutes)
 - ${versions.join("; ")}
 - ${rounds} rounds of ${seconds} s each, in turns; median [least-greatest]; ratios are medians of the rounds' own${missing}`;
 }

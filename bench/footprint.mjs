@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { residentBytes, stop } from "./processes.mjs";
@@ -6,7 +5,6 @@ import { startSentinel } from "./targets.mjs";
 
 /** Resident bytes more for each of `count` connections that were used once and now wait. */
 export async function idleConnectionBytes(target, count, scenario) {
-  spawnSync("prlimit", ["--pid", String(process.pid), "--nofile=20000:"]);
   const before = residentBytes(target.pid);
   const sockets = [];
   for (let opened = 0; opened < count; opened += 100) {

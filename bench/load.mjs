@@ -22,7 +22,7 @@ async function saturateOnce(target, scenario, seconds) {
   const script = scenario.script === undefined ? [] : ["-s", scenario.script];
   const header = scenario.authorization === undefined ? [] : ["-H", `Authorization: ${scenario.authorization}`];
   const url = `http://127.0.0.1:${target.port}${scenario.path}`;
-  const wrk = ["-t1", "-c64", `-d${seconds}`, ...script, ...header, url];
+  const wrk = ["-t1", `-c${scenario.connections ?? 64}`, `-d${seconds}`, ...script, ...header, url];
   const { stdout } = await run("taskset", ["-c", String(LOAD_CPU), "wrk", ...wrk]);
   const used = cpuMicroseconds(target.pid) - before;
   const answers = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
@@ -32,7 +32,7 @@ async function saturateOnce(target, scenario, seconds) {
   if (lost || answers === 0 || others !== (scenario.refused === true ? answers : 0)) {
     throw new Error(`${target.name}, ${scenario.name}: not the answers that were to be measured\n${stdout}`);
   }
-  return { microseconds: used / answers, perSecond: answers / seconds };
+  return { microseconds: used / answers, perSecond: answers / seconds, answers };
 }
 
 /** Latencies at `rate` requests a second, from the moment each was due. Microseconds. */

@@ -5,6 +5,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { cpus } from "node:os";
 
+// Whatever is started inherits it: thousands of clients, and a connection to the upstream for each.
+spawnSync("prlimit", ["--pid", String(process.pid), "--nofile=40000:"]);
+
 const started = new Set();
 process.on("exit", () => {
   // Not SIGKILL: nginx would leave its worker behind.
@@ -41,9 +44,9 @@ export async function freePort() {
   return port;
 }
 
-/** Resolves when the port takes connections; false when the process ended or ten seconds passed. */
+/** Resolves when the port takes connections; false when the process ended or a minute passed. */
 export async function listening(child, port) {
-  for (const end = Date.now() + 10_000; Date.now() < end && child.exitCode === null; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end && child.exitCode === null; ) {
     if (await connects(port)) return true;
     await new Promise((done) => setTimeout(done, 5));
   }

@@ -16,15 +16,17 @@ const { values } = parseArgs({
     only: { type: "string" },
     compare: { type: "string" },
     out: { type: "string" },
+    brief: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
   },
 });
 
 if (values.help) {
-  console.log(`npm run bench -- [--rounds 5] [--seconds 3] [--only NAME,NAME] [--out FILE] [--compare REV]
+  console.log(`npm run bench -- [--rounds 5] [--seconds 3] [--only NAME,NAME] [--brief] [--out FILE] [--compare REV]
 
   --rounds, --seconds   how often, and how long at a time, each target is measured
   --only                only targets whose name holds one of these
+  --brief               without growth, bodies and WebSockets
   --out                 where the table goes (bench/results.md)
   --compare REV         this tree against a revision, nothing else; the table goes to stdout`);
   process.exit(0);
@@ -41,6 +43,7 @@ const settings = {
   rounds: Number(values.rounds),
   seconds: Number(values.seconds),
   only: values.only?.split(",") ?? null,
+  whole: !values.brief,
   out: values.out ?? join(root, "bench/results.md"),
 };
 try {
@@ -49,4 +52,4 @@ try {
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-process.exit(0);
+process.exit();

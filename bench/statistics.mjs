@@ -25,3 +25,14 @@ export function table(head, rows) {
 export function rotated(list, by) {
   return list.map((_, i) => list[(i + by) % list.length]);
 }
+
+/** What `measure` writes. A part that failed says so in its place, and the run ends with 3: the rest is not lost for it. */
+export async function attempt(name, measure) {
+  try {
+    return await measure();
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 3;
+    return `**${name} could not be measured:** ${String(error.message).split("\n")[0]}`;
+  }
+}

@@ -32,16 +32,26 @@ export function prepare(folder) {
   writeFileSync(join(folder, "known.map"), SECRETS.map((secret) => `"Bearer ${secret}" 1;`).join("\n"));
   const hex = (secret) => createHash("sha256").update(secret).digest("hex").toUpperCase();
   writeFileSync(join(folder, "hashes.map"), SECRETS.map((secret) => `${hex(secret)} 1`).join("\n"));
-  writeFileSync(
-    join(folder, "rotate.lua"),
-    `local keys = {${SECRETS.map((secret) => `"Bearer ${secret}"`).join(",")}}
+  writeFileSync(join(folder, "rotate.lua"), rotation(SECRETS));
+}
+
+/** A script for wrk that takes the keys one after the other. */
+export function rotation(secrets) {
+  return `local keys = {${secrets.map((secret) => `"Bearer ${secret}"`).join(",")}}
 local at = 0
 request = function()
   at = at % #keys + 1
   return wrk.format(nil, nil, {Authorization = keys[at]})
-end`,
-  );
+end`;
 }
+
+/** The route that is asked for. */
+export const READ_API = {
+  name: "read-api",
+  match: { methods: ["GET"], path: "/v2/apis/{apiId}" },
+  permissions: "api.{path.apiId}.read_api",
+  upstream: "bench",
+};
 
 /** nginx on the load's CPU: 1 KB of JSON, at once. */
 export async function startUpstream(folder) {
@@ -53,6 +63,8 @@ export async function startUpstream(folder) {
     port,
     LOAD_CPU,
     `server { listen 127.0.0.1:${port} backlog=4096;
+    client_max_body_size 0;
+    location /v2/files/ { alias ${folder}/; default_type application/octet-stream; }
     location / { default_type application/json; add_header Cache-Control no-store; add_header X-Upstream bench; return 200 '${body}'; } }`,
   );
 }
@@ -149,8 +161,16 @@ http://127.0.0.1:${port} {
     startRival("@fastify/http-proxy, naive features", "fastify.mjs", context),
 };
 
-/** A gateway built from the source tree at `root` (its `dist/sentinel.js`), with the whole keyring unless `keyring` names another. */
-export async function startSentinel(name, root, { folder, upstream, keyring = "keys.yaml" }, options = []) {
+/**
+ * A gateway built from the source tree at `root` (its `dist/sentinel.js`), with the whole keyring unless `keyring` names
+ * another; `overrides` take the place of whole members of the configuration.
+ */
+export async function startSentinel(
+  name,
+  root,
+  { folder, upstream, keyring = "keys.yaml", overrides = {} },
+  options = [],
+) {
   const main = join(root, "dist/sentinel.js");
   if (!existsSync(main)) return { missing: `${main} was not built` };
   const [port, adminPort] = [await freePort(), await freePort()];
@@ -163,12 +183,7 @@ export async function startSentinel(name, root, { folder, upstream, keyring = "k
     keys: { source: { type: "file", path: `./${keyring}` } },
     upstreams: [{ name: "bench", targets: [`http://127.0.0.1:${upstream.port}`] }],
     routes: [
-      {
-        name: "read-api",
-        match: { methods: ["GET"], path: "/v2/apis/{apiId}" },
-        permissions: "api.{path.apiId}.read_api",
-        upstream: "bench",
-      },
+      READ_API,
       {
         name: "create-key",
         match: { methods: ["POST"], path: "/v2/keys.createKey" },
@@ -176,10 +191,14 @@ export async function startSentinel(name, root, { folder, upstream, keyring = "k
         upstream: "bench",
       },
     ],
+    ...overrides,
   };
   writeFileSync(file, JSON.stringify(config));
   const env = { ...process.env, NODE_ENV: "production" };
-  return launch(name, port, GATEWAY_CPU, process.execPath, [...options, main, "start", "-c", file], { env });
+  const target = await launch(name, port, GATEWAY_CPU, process.execPath, [...options, main, "start", "-c", file], {
+    env,
+  });
+  return { ...target, adminPort };
 }
 
 /** node:http that answers what `answer` holds. */
@@ -188,6 +207,23 @@ export async function startBare(name, { folder }, answer) {
   const file = join(folder, `bare-${port}.json`);
   writeFileSync(file, JSON.stringify(answer));
   return launch(name, port, GATEWAY_CPU, process.execPath, [join(HERE, "rivals/bare.mjs"), String(port), file]);
+}
+
+/** nginx in front of large bodies: its defaults, but for the limit on a body's size. */
+export async function startNginxForBodies({ folder, upstream, sink }) {
+  const port = await freePort();
+  const locations = "location / { proxy_pass http://upstream; } location /v2/sink { proxy_pass http://sink; }";
+  const sinks = `upstream sink { server 127.0.0.1:${sink.port}; keepalive 64; }`;
+  const server = `${sinks} server { listen 127.0.0.1:${port} backlog=4096; client_max_body_size 0; ${locations} }`;
+  return startNginx(folder, "nginx plain", port, GATEWAY_CPU, `${nginxUpstream(upstream)}\n${server}`);
+}
+
+export async function startNginxForWebSockets({ folder, upstream }) {
+  const port = await freePort();
+  const fields =
+    'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";';
+  const server = `server { listen 127.0.0.1:${port}; location / { ${fields} proxy_pass http://127.0.0.1:${upstream.port}; } }`;
+  return startNginx(folder, "nginx plain", port, GATEWAY_CPU, server);
 }
 
 /** nginx that refuses by a static map: the cheapest 401 there is. */
@@ -215,6 +251,9 @@ async function startRival(name, file, { folder, upstream }) {
 const nginxUpstream = (upstream) => `proxy_http_version 1.1; proxy_set_header Connection "";
     upstream upstream { server 127.0.0.1:${upstream.port}; keepalive 256; keepalive_requests 1000000000; }`;
 
+/** Its worker would be another user otherwise, whom the folder is closed to. */
+const AS_ROOT = process.getuid?.() === 0 ? "user root; " : "";
+
 function startNginx(folder, name, port, cpu, http) {
   if (versionOf("nginx", "-v") === null) return { missing: "nginx is not installed" };
   const file = join(folder, `nginx-${port}.conf`);
@@ -223,7 +262,7 @@ function startNginx(folder, name, port, cpu, http) {
     .join(" ");
   writeFileSync(
     file,
-    `worker_processes 1; daemon off; pid ${folder}/nginx-${port}.pid; error_log ${folder}/nginx.log crit;
+    `${AS_ROOT}worker_processes 1; daemon off; pid ${folder}/nginx-${port}.pid; error_log ${folder}/nginx.log crit;
 events { worker_connections 16384; }
 http { access_log off; server_tokens off; keepalive_requests 1000000000; ${temporary}
 ${http}
