@@ -10,6 +10,8 @@ export interface Requirement {
   /** The text of the configuration. */
   readonly text: string;
   readonly template: QueryTemplate;
+  /** The template with everything made that does not come from the request. */
+  readonly prepared: PreparedQuery;
   /** The query itself where there is no placeholder, else null. */
   readonly fixed: PermissionQuery | null;
   /** Every placeholder, each once, in the order of the text. */
@@ -29,6 +31,13 @@ export type QueryTemplate =
   | { readonly kind: "and"; readonly parts: readonly QueryTemplate[] }
   | { readonly kind: "or"; readonly parts: readonly QueryTemplate[] };
 
+/** A template of which only the tuples with a placeholder are left to be made, so that the others cost nothing. */
+type PreparedQuery =
+  | { readonly kind: "fixed"; readonly query: PermissionQuery }
+  | { readonly kind: "tuple"; readonly resourceType: string; readonly placeholder: number; readonly action: string }
+  | { readonly kind: "and"; readonly parts: readonly PreparedQuery[] }
+  | { readonly kind: "or"; readonly parts: readonly PreparedQuery[] };
+
 /** The value that a placeholder was filled with: shown by `explain`. */
 export interface FilledPlaceholder {
   readonly placeholder: Placeholder;
@@ -41,10 +50,12 @@ export function compileRequirement(
   template: QueryTemplate,
   placeholders: readonly Placeholder[],
 ): Requirement {
+  const prepared = prepare(template, placeholders);
   return {
     text,
     template,
-    fixed: placeholders.length === 0 ? fill(template, [], []) : null,
+    prepared,
+    fixed: prepared.kind === "fixed" ? prepared.query : null,
     placeholders,
     needsBody: placeholders.some((placeholder) => placeholder.kind === "body"),
   };
@@ -53,19 +64,36 @@ export function compileRequirement(
 /** Puts `values` in the template's placeholders; the value at index i belongs to `requirement.placeholders[i]`. */
 export function fillRequirement(requirement: Requirement, values: readonly string[]): PermissionQuery {
   if (requirement.fixed !== null) return requirement.fixed;
-  return fill(requirement.template, requirement.placeholders, values);
+  return fill(requirement.prepared, values);
 }
 
-function fill(
-  template: QueryTemplate,
-  placeholders: readonly Placeholder[],
-  values: readonly string[],
-): PermissionQuery {
+function prepare(template: QueryTemplate, placeholders: readonly Placeholder[]): PreparedQuery {
   if (template.kind !== "permission") {
-    return { kind: template.kind, parts: template.parts.map((part) => fill(part, placeholders, values)) };
+    const { kind } = template;
+    const parts = template.parts.map((part) => prepare(part, placeholders));
+    const known = parts.flatMap((part) => (part.kind === "fixed" ? [part.query] : []));
+    return known.length === parts.length ? { kind: "fixed", query: { kind, parts: known } } : { kind, parts };
   }
   const { resourceType, resourceId, action } = template;
-  const id = typeof resourceId === "string" ? resourceId : values[placeholders.indexOf(resourceId)];
-  if (id === undefined) throw new Error("a placeholder was left without a value");
-  return { kind: "permission", permission: createPermission(resourceType, id, action) };
+  if (typeof resourceId !== "string") {
+    return { kind: "tuple", resourceType, placeholder: placeholders.indexOf(resourceId), action };
+  }
+  return {
+    kind: "fixed",
+    query: { kind: "permission", permission: createPermission(resourceType, resourceId, action) },
+  };
+}
+
+function fill(prepared: PreparedQuery, values: readonly string[]): PermissionQuery {
+  switch (prepared.kind) {
+    case "fixed":
+      return prepared.query;
+    case "tuple": {
+      const id = values[prepared.placeholder];
+      if (id === undefined) throw new Error("a placeholder was left without a value");
+      return { kind: "permission", permission: createPermission(prepared.resourceType, id, prepared.action) };
+    }
+    default:
+      return { kind: prepared.kind, parts: prepared.parts.map((part) => fill(part, values)) };
+  }
 }
