@@ -164,7 +164,7 @@ export class Gateway implements RequestHandler {
     const envelope = formatEnvelope(reason, exchange.requestId, snapshot.errors);
     if (snapshot.serverTiming) envelope.headers.push("Server-Timing", formatServerTiming(exchange));
     exchange.status = envelope.status;
-    exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : Buffer.byteLength(envelope.body);
+    exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : envelope.bytes;
     // The body of a refused request is not read to its end, and what follows it is not a request.
     if (hasBody(exchange) || NOT_CLEAN.has(reason.code)) response.shouldKeepAlive = false;
     response.writeHead(envelope.status, STATUS_CODES[envelope.status] ?? "Error", envelope.headers);

@@ -24,6 +24,8 @@ export interface Envelope {
   readonly headers: string[];
   /** The whole JSON body. For HEAD the headers are sent alone; Content-Length still states this length. */
   readonly body: string;
+  /** Its length. */
+  readonly bytes: number;
 }
 
 /**
@@ -31,11 +33,12 @@ export interface Envelope {
  * documented error pages).
  */
 export function formatEnvelope(fault: Fault, requestId: string, settings: EnvelopeSettings): Envelope {
-  const { status, detail, rest } = presentationOf(fault.code, settings);
+  const { status, detail, usualDetail, usualDetailJson, rest } = presentationOf(fault, settings);
   const errors = status === 400 && fault.errors !== undefined ? `,"errors":${JSON.stringify(fault.errors)}` : "";
-  const error = `{"detail":${detail ?? JSON.stringify(fault.detail)}${rest}${errors}}`;
-  const body = `{"meta":{"requestId":${JSON.stringify(requestId)}},"error":${error}}`;
-  return { status, headers: envelopeHeaders(fault, status, body, requestId), body };
+  const said = detail ?? (fault.detail === usualDetail ? usualDetailJson : JSON.stringify(fault.detail));
+  const body = `{"meta":{"requestId":${JSON.stringify(requestId)}},"error":{"detail":${said}${rest}${errors}}}`;
+  const bytes = Buffer.byteLength(body);
+  return { status, headers: envelopeHeaders(fault, status, bytes, requestId), body, bytes };
 }
 
 /** What is the same in every envelope of a code, as JSON text. A flood of refused requests is when its price matters. */
@@ -43,13 +46,16 @@ interface Presentation {
   readonly status: number;
   /** Null: the fault's own. */
   readonly detail: string | null;
+  /** What the first fault of this code said, which the next one mostly says too, and the same as JSON. */
+  readonly usualDetail: string;
+  readonly usualDetailJson: string;
   /** Status, title and type. */
   readonly rest: string;
 }
 
 const presentations = new WeakMap<EnvelopeSettings, Map<FaultCode, Presentation>>();
 
-function presentationOf(code: FaultCode, settings: EnvelopeSettings): Presentation {
+function presentationOf({ code, detail }: Fault, settings: EnvelopeSettings): Presentation {
   let known = presentations.get(settings);
   if (known === undefined) {
     known = new Map();
@@ -57,28 +63,29 @@ function presentationOf(code: FaultCode, settings: EnvelopeSettings): Presentati
   }
   let presentation = known.get(code);
   if (presentation === undefined) {
-    presentation = present(code, settings);
+    presentation = present(code, detail, settings);
     known.set(code, presentation);
   }
   return presentation;
 }
 
-function present(code: FaultCode, { overrides, typeBase }: EnvelopeSettings): Presentation {
+function present(code: FaultCode, usualDetail: string, { overrides, typeBase }: EnvelopeSettings): Presentation {
   const row = CATALOGUE[code];
   const override = overrides[formatFaultCode(code)];
   const status = override?.status ?? row.status;
   const title = JSON.stringify(override?.title ?? row.title);
   const type = JSON.stringify(override?.type ?? `${typeBase}/${code.replaceAll(":", "/")}`);
   const detail = override?.detail === undefined ? null : JSON.stringify(override.detail);
-  return { status, detail, rest: `,"status":${status},"title":${title},"type":${type}` };
+  const usualDetailJson = JSON.stringify(usualDetail);
+  return { status, detail, usualDetail, usualDetailJson, rest: `,"status":${status},"title":${title},"type":${type}` };
 }
 
-function envelopeHeaders(fault: Fault, status: number, body: string, requestId: string): string[] {
+function envelopeHeaders(fault: Fault, status: number, bytes: number, requestId: string): string[] {
   const headers = [
     "Content-Type",
     status === 429 ? "application/problem+json" : "application/json",
     "Content-Length",
-    String(Buffer.byteLength(body)),
+    String(bytes),
     "Cache-Control",
     "no-store",
     "X-Unkey-Error-Source",
