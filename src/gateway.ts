@@ -79,6 +79,11 @@ export class Gateway implements RequestHandler {
 
   breakOff(exchange: Exchange, reason: Fault): void {
     exchange.forwarding?.abort();
+    if (exchange.response.writableEnded) {
+      // Answered already, as a request with an unknown coding is: the answer is not to be lost with the connection.
+      exchange.request.socket.destroySoon();
+      return;
+    }
     exchange.response.shouldKeepAlive = false;
     this.#refuse(exchange, reason);
   }
