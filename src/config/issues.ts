@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { didYouMean, formatList } from "./did-you-mean.ts";
 import type { Problem } from "./problem.ts";
 import { at, itemsOf, membersOf, optionFor, schemaAt } from "./schema-walk.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { configSchema } from "./schema.ts";
 
 /** The configuration's JSON schema (draft-7), for editors: what is written, before defaults and environment. */

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 
 /** The schema without what only says that a value may be absent: optional, default, prefault, and a transformed output. */
 export function unwrap(schema: z.core.$ZodType): z.core.$ZodType {

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { configSchema, secretSchema } from "./schema.ts";
 import { at, membersOf, schemaAt, unwrap } from "./schema-walk.ts";
 import type { Path } from "./yaml-tree.ts";
