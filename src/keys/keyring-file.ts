@@ -1,20 +1,11 @@
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseDocument,
-  type YAMLMap,
-} from "yaml";
+import { Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from "yaml";
 import { grantProblem } from "../permissions/permission.ts";
 import { hashKey } from "./bearer.ts";
 import { parseInstant } from "./instant.ts";
 import { isLabel } from "./key-fields.ts";
 import { maskSecrets, maskSourceLine } from "./mask.ts";
 import { nearest } from "./nearest.ts";
+import { parsePlainYaml } from "./plain-yaml.ts";
 import { type EpochMs, grantsOf, type Identity, isKeyHash, type JsonObject, type KeyRecord } from "./root-key.ts";
 import type { Keyring } from "./source.ts";
 
@@ -38,11 +29,24 @@ export type KeyringReading =
  * content is a keyring without keys. `file` is only what the problems call it.
  */
 export function parseKeyring(text: string, file: string): KeyringReading {
+  return readPlainly(text, file) ?? readFully(text, file);
+}
+
+/** Most keyrings are plain and without mistakes: they need neither the library nor to know where anything stands. */
+function readPlainly(text: string, file: string): KeyringReading | null {
+  const contents = parsePlainYaml(text);
+  if (contents === null) return null;
+  const source = new Source(file, text, new LineCounter());
+  const keyring = new KeyringReader(contents, new Document(), source).read();
+  return source.problems.length > 0 ? null : { kind: "keyring", keyring };
+}
+
+function readFully(text: string, file: string): KeyringReading {
   const lines = new LineCounter();
   const source = new Source(file, text, lines);
   const document = parseYaml(text, lines, source);
   if (document === null || source.problems.length > 0) return { kind: "problems", problems: source.sorted() };
-  const keyring = new KeyringReader(document, source).read();
+  const keyring = new KeyringReader(document.contents, document, source).read();
   return source.problems.length > 0 ? { kind: "problems", problems: source.sorted() } : { kind: "keyring", keyring };
 }
 
@@ -142,16 +146,19 @@ type Seen = Map<string, number>;
 
 /** Walks the YAML nodes rather than plain values: each mistake is reported where it stands. */
 class KeyringReader {
+  readonly #contents: Node | null;
+  /** Knows the anchors. */
   readonly #document: Document;
   readonly #source: Source;
 
-  constructor(document: Document, source: Source) {
+  constructor(contents: Node | null, document: Document, source: Source) {
+    this.#contents = contents;
     this.#document = document;
     this.#source = source;
   }
 
   read(): Keyring {
-    const root = this.#document.contents;
+    const root = this.#contents;
     if (root === null || isNull(root)) return { records: [], roles: new Map(), workspaces: new Map() };
     const members = this.#members(root, "a keyring", TOP_MEMBERS);
     if (members === null) return { records: [], roles: new Map(), workspaces: new Map() };
