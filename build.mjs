@@ -1,12 +1,11 @@
-// Bundles src/ into dist/: one file per entry. Dependencies that `start` does not always need stay lazy chunks.
+// Bundles src/ into dist/. `start` is a bundle of its own, in few files, so that a gateway answers soon; the other
+// commands are split as they share code. What not every gateway needs (Redis, tracing ...) stays in lazy chunks of both.
 import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"));
 
-rmSync("dist", { recursive: true, force: true });
-await build({
-  entryPoints: { sentinel: "src/main.ts" },
+const options = {
   outdir: "dist",
   bundle: true,
   splitting: true,
@@ -14,11 +13,35 @@ await build({
   platform: "node",
   target: "node20.19",
   sourcemap: true,
+  // Not the identifiers: stack traces in logs keep the names of the source.
+  minifySyntax: true,
+  minifyWhitespace: true,
   legalComments: "none",
   define: { SENTINEL_VERSION: JSON.stringify(version) },
-  // Packages written in CommonJS call require() for Node's own modules; an ES module has none unless it is made.
-  banner: {
-    js: "#!/usr/bin/env node\nimport { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-  },
+};
+// Packages written in CommonJS call require() for Node's own modules; an ES module has none unless it is made.
+const REQUIRE =
+  "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
+
+const startApart = {
+  name: "start-apart",
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /\/start-alone\.ts$/ }, ({ kind }) =>
+      kind === "dynamic-import" ? { path: "./start.js", external: true } : undefined,
+    ),
+};
+
+rmSync("dist", { recursive: true, force: true });
+await build({
+  ...options,
+  entryPoints: { start: "src/cli/start-alone.ts" },
+  chunkNames: "start-[name]-[hash]",
+  banner: { js: REQUIRE },
+});
+await build({
+  ...options,
+  entryPoints: { sentinel: "src/main.ts" },
+  plugins: [startApart],
+  banner: { js: `#!/usr/bin/env node\n${REQUIRE}` },
 });
 chmodSync("dist/sentinel.js", 0o755);

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { AddressInfo, ListenOptions } from "node:net";
 import { setTimeout as elapse } from "node:timers/promises";
-import type { AdminServer } from "./admin/server.ts";
+import { type AdminServer, startAdminServer } from "./admin/server.ts";
 import type { AdminState, LastReload } from "./admin/state.ts";
 import { describeGateway } from "./assembly/admin-state.ts";
 import { type OpenedKeys, openKeys } from "./assembly/open-keys.ts";
@@ -26,6 +26,7 @@ import type { Snapshot } from "./snapshot.ts";
 import type { LineSink } from "./telemetry/line-writer.ts";
 import type { LogFields } from "./telemetry/logger.ts";
 import type { MetricSubjects } from "./telemetry/metrics.ts";
+import { collectScrape } from "./telemetry/scrape.ts";
 import { createTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
 import { watchTunnels } from "./tunnels.ts";
 
@@ -248,9 +249,7 @@ class Sentinel implements RunningSentinel {
     });
   }
 
-  async #startAdmin(): Promise<AdminServer> {
-    const { startAdminServer } = await import("./admin/server.ts");
-    const { collectScrape } = await import("./telemetry/scrape.ts");
+  #startAdmin(): Promise<AdminServer> {
     const { metrics, log } = this.telemetry;
     return startAdminServer({
       listen: this.#prepared.compiled.admin,

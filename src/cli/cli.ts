@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { processIo } from "./process-io.ts";
 import { version } from "./version.ts";
 
 /** Adds one command to the program. What a command needs beyond its options is imported when it runs. */
@@ -63,21 +64,4 @@ function explainFailure(error: unknown, io: CommandIo): ExitStatus {
   // Commander has written its own sentence; asking for help or the version is no mistake.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   throw error;
-}
-
-function processIo(): CommandIo {
-  return {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    env: process.env,
-    cwd: process.cwd(),
-    stdin: readStandardInput,
-    colour: process.stdout.isTTY === true && !process.env.NO_COLOR,
-  };
-}
-
-async function readStandardInput(): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString("utf8");
 }

@@ -1,0 +1,18 @@
+import { resolveConfigPath } from "../config/load.ts";
+import { CommandFailure, type CommandIo, type ExitStatus } from "./exit.ts";
+import { processIo } from "./process-io.ts";
+import { runUntilSignalled } from "./run.ts";
+
+/**
+ * `sentinel start` without the command line's library. The build makes one file of this and all that a gateway with a
+ * keyring needs, since each file costs the start a millisecond. `config` is what `-c` named.
+ */
+export async function startAlone(config: string | undefined, io: CommandIo = processIo()): Promise<ExitStatus> {
+  try {
+    return await runUntilSignalled(resolveConfigPath(config, io.env, io.cwd), io);
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    io.err(`${error.message}\n`);
+    return error.status;
+  }
+}
