@@ -4,8 +4,8 @@ import { processIo } from "./process-io.ts";
 import { runUntilSignalled } from "./run.ts";
 
 /**
- * `sentinel start` without the command line's library. The build makes one file of this and all that a gateway with a
- * keyring needs, since each file costs the start a millisecond. `config` is what `-c` named.
+ * `sentinel start` without the command line's library. The build makes one file of this and of all that a
+ * gateway needs. `config` is what `-c` named.
  */
 export async function startAlone(config: string | undefined, io: CommandIo = processIo()): Promise<ExitStatus> {
   try {
