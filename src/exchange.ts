@@ -24,6 +24,12 @@ export class Exchange {
   snapshot: Snapshot | null = null;
   /** The exchange with the upstream while it runs. */
   forwarding: Forwarding | null = null;
+  /** What a kept-alive answer says of its connection, with line ends; "": this connection ends with the exchange. */
+  keepAliveFields = "";
+  /** How long its client may leave an answer lying that was made here. Milliseconds; 0: for ever. */
+  idleMs = 0;
+  /** The whole answer was handed to the connection in one piece, past `response`. */
+  answered = false;
   /** The spans of this exchange; null where no tracing is set up. */
   trace: ExchangeTrace | null = null;
   /** For a request to change protocol: what its client sent beyond the head. Null for an ordinary request. */
@@ -44,9 +50,8 @@ export class Exchange {
   bytesOut = 0;
   /** The upstream's name, null when nothing was forwarded. */
   upstream: string | null = null;
-  /** When the request was handed to the upstream, when its final head came, and when the exchange with it ended; 0: not (yet). */
+  /** When the request was handed to the upstream, and when the exchange with it ended; 0: not (yet). */
   upstreamStartedAt = 0;
-  upstreamHeadAt = 0;
   upstreamEndedAt = 0;
   /** Milliseconds spent waiting for the client's body before it could be handed on: not the gateway's share. */
   waitedMs = 0;
@@ -62,6 +67,16 @@ export class Exchange {
     this.clientIp = peer.clientIp;
     this.trustedPeer = peer.trusted;
     this.startedAt = startedAt;
+  }
+
+  /** Something of an answer was sent: there will be no other. */
+  get answerBegun(): boolean {
+    return this.answered || this.response.headersSent;
+  }
+
+  /** The whole answer was handed over. */
+  get answerEnded(): boolean {
+    return this.answered || this.response.writableEnded;
   }
 }
 

@@ -1,8 +1,9 @@
 import { STATUS_CODES } from "node:http";
+import { answerWhole, canAnswerWhole, formatFields, formatStatusLine } from "./answer.ts";
 import { decide, type ReadBody, type Verdict } from "./decide.ts";
 import { type Exchange, formatServerTiming } from "./exchange.ts";
 import type { FaultCode } from "./faults/catalogue.ts";
-import { formatEnvelope } from "./faults/envelope.ts";
+import { type Envelope, formatEnvelope } from "./faults/envelope.ts";
 import { type Fault, fault, isFault } from "./faults/fault.ts";
 import type { Forwarder, ForwardOutcome } from "./forward/forwarder.ts";
 import { headerValue, type RequestHead, readHead } from "./head.ts";
@@ -79,7 +80,7 @@ export class Gateway implements RequestHandler {
 
   breakOff(exchange: Exchange, reason: Fault): void {
     exchange.forwarding?.abort();
-    if (exchange.response.writableEnded) {
+    if (exchange.answerEnded) {
       // Answered already, as a request with an unknown coding is: the answer is not to be lost with the connection.
       exchange.request.socket.destroySoon();
       return;
@@ -132,7 +133,7 @@ export class Gateway implements RequestHandler {
     exchange.verdict = verdict.label;
     exchange.keyId = verdict.record?.id ?? null;
     // The client left, or its body broke off, while the key was looked up.
-    if (exchange.response.headersSent || exchange.response.destroyed) return;
+    if (exchange.answerBegun || exchange.response.destroyed) return;
 
     if (verdict.kind === "refuse") return this.#refuse(exchange, verdict.fault);
     const { forwarder } = this.#options;
@@ -157,11 +158,11 @@ export class Gateway implements RequestHandler {
   #refuse(exchange: Exchange, reason: Fault): void {
     const { response, snapshot } = exchange;
     if (response.destroyed || snapshot === null) return;
-    if (response.headersSent) {
+    if (exchange.answerBegun) {
       // What was answered stands in the record; what broke after it ends the connection.
       exchange.fault ??= reason.code;
       exchange.cause ??= reason.cause;
-      response.destroy();
+      exchange.request.socket.destroy();
       return;
     }
     exchange.fault = reason.code;
@@ -172,8 +173,23 @@ export class Gateway implements RequestHandler {
     exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : envelope.bytes;
     // The body of a refused request is not read to its end, and what follows it is not a request.
     if (hasBody(exchange) || NOT_CLEAN.has(reason.code)) response.shouldKeepAlive = false;
-    response.writeHead(envelope.status, STATUS_CODES[envelope.status] ?? "Error", envelope.headers);
-    response.end(envelope.body);
+    this.#send(exchange, envelope);
+    // A client that does not take its answer does not keep the connection for ever.
+    const { socket } = exchange.request;
+    if (socket.writableLength > 0) socket.setTimeout(exchange.idleMs);
+  }
+
+  #send(exchange: Exchange, { status, headers, body, bytes }: Envelope): void {
+    const { response } = exchange;
+    const phrase = STATUS_CODES[status] ?? "Error";
+    // As one string, which has to be ASCII for that.
+    if (bytes === body.length && canAnswerWhole(exchange)) {
+      const sent = exchange.bytesOut === 0 ? "" : body;
+      answerWhole(exchange, status, formatStatusLine(status, phrase), formatFields(headers), false, sent);
+      return;
+    }
+    response.writeHead(status, phrase, headers);
+    response.end(body);
   }
 
   /** A defect of ours: it is told as one, and goes to the log. */

@@ -3,6 +3,7 @@ import type { Exchange } from "../exchange.ts";
 import { fault } from "../faults/fault.ts";
 import type { Admission, ForwardDone, Forwarder, Tunnel, UpstreamEngine } from "./forwarder.ts";
 import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
+import { ResponseHeadersMemo } from "./response-headers.ts";
 import { Handshake } from "./upgrade.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
 
@@ -24,7 +25,7 @@ class EngineForwarder implements Forwarder {
   private readonly deps: ForwardingDeps;
 
   constructor({ engine, via, now }: ForwarderDeps) {
-    this.deps = { engine, via, now: now ?? (() => performance.now()) };
+    this.deps = { engine, via, answers: new ResponseHeadersMemo(via), now: now ?? (() => performance.now()) };
   }
 
   forward(exchange: Exchange, admission: Admission, upstreams: Upstreams, done: ForwardDone): void {

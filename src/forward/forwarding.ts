@@ -1,8 +1,10 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
 import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
+import { isCleanText } from "./answer-framing.ts";
 import type {
   Admission,
   ForwardDone,
@@ -15,13 +17,14 @@ import type {
 import { principalOf } from "./principal.ts";
 import { buildRequestHeaders, type RequestHeadersContext } from "./request-headers.ts";
 import { resetSocket } from "./reset-socket.ts";
-import { buildResponseHeaders, buildTrailers } from "./response-headers.ts";
+import { buildTrailers, type ResponseHeaders, type ResponseHeadersMemo } from "./response-headers.ts";
 import { replaceFields } from "./trace-headers.ts";
 import type { Upstream, UpstreamTarget } from "./upstreams.ts";
 
 export interface ForwardingDeps {
   readonly engine: UpstreamEngine;
   readonly via: string;
+  readonly answers: ResponseHeadersMemo;
   readonly now: () => number;
 }
 
@@ -49,9 +52,10 @@ export class Forwarding implements UpstreamHandler {
   private requestEnded: boolean;
   /** The answer's head was handed to the response. */
   private answering = false;
-  private bodyBegun = false;
-  /** The answer is held back until the client has taken what it was sent. */
-  private held = false;
+  /** The answer's head while it may still leave together with the body. */
+  private held: HeldHead | null = null;
+  /** The answer is not read on until the client has taken what it was sent. */
+  private paused = false;
   /** What the client keeps us waiting for, as bits; the socket's time-out is ours while there is any. */
   private waitingFor = 0;
   private timeoutBefore = 0;
@@ -116,32 +120,16 @@ export class Forwarding implements UpstreamHandler {
     if (this.over) return;
     const { exchange, head } = this;
     const { response } = exchange;
-    exchange.upstreamHeadAt = this.deps.now();
     if (this.target !== null) this.upstream.succeeded(this.target);
-    const built = buildResponseHeaders(headers, {
-      requestId: exchange.requestId,
-      via: this.deps.via,
-      status,
-      canChunk: head.version === "1.1" && !bodyless,
-    });
-    if (built.kind === "unclean") {
-      this.refuseAnswer(built.problem);
+    const fields = this.deps.answers.of(headers, status, head.version === "1.1" && !bodyless);
+    if (typeof fields === "string") {
+      this.refuseAnswer(fields);
       return;
     }
-    if (exchange.snapshot?.serverTiming) built.headers.push("Server-Timing", formatServerTiming(exchange));
     // What the client still sends belongs to this request; once the answer has ended nobody reads it.
     if (!this.requestEnded) response.shouldKeepAlive = false;
-    try {
-      response.writeHead(status, reason, built.headers);
-    } catch (error) {
-      // Node keeps a reason phrase that it refuses, and would refuse the next answer for it.
-      response.statusMessage = "";
-      this.refuseAnswer(error);
-      return;
-    }
-    exchange.status = status;
-    this.answering = true;
-    // With a body in the same tick, head and body leave in one write.
+    this.held = { status, reason, fields, bodyless };
+    // Most answers are here as a whole: then head and body leave in one write.
     if (!bodyless) process.nextTick(flushHead, this);
   }
 
@@ -149,17 +137,17 @@ export class Forwarding implements UpstreamHandler {
     if (this.over) return;
     const { exchange } = this;
     exchange.bytesOut += chunk.length;
-    this.bodyBegun = true;
     if (last) {
       this.endAnswer(chunk);
       return;
     }
-    if (exchange.response.write(chunk) || this.held) return;
-    this.held = true;
+    if (this.held !== null && !this.beginAnswer(this.held)) return;
+    if (exchange.response.write(chunk) || this.paused) return;
+    this.paused = true;
     this.call?.pause();
     this.waitFor(READING);
     exchange.response.once("drain", () => {
-      this.held = false;
+      this.paused = false;
       this.stopWaiting(READING);
       this.call?.resume();
     });
@@ -168,6 +156,7 @@ export class Forwarding implements UpstreamHandler {
   onEnd(trailers: readonly string[]): void {
     if (this.over) return;
     if (trailers.length > 0) {
+      if (this.held !== null && !this.beginAnswer(this.held)) return;
       const pairs = buildTrailers(trailers);
       if (pairs !== null) this.exchange.response.addTrailers(pairs);
     }
@@ -250,13 +239,30 @@ export class Forwarding implements UpstreamHandler {
     return this.admission.route.timeouts.idleMs ?? this.upstream.timeouts.idleMs;
   }
 
-  /** True once the answer's head has been handed to a client that gets no body with it yet. */
-  get headWaits(): boolean {
-    return this.answering && !this.bodyBegun && !this.over;
+  /** Sends the head to a client that gets no body with it yet. */
+  flushHead(): void {
+    if (this.held === null || this.over) return;
+    if (this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
   }
 
-  flushHead(): void {
-    this.exchange.response.flushHeaders();
+  /** Hands the head over for a body that follows in pieces. False: it was refused. */
+  private beginAnswer({ status, reason, fields }: HeldHead): boolean {
+    const { exchange } = this;
+    const { response } = exchange;
+    this.held = null;
+    const headers = fields.list(exchange.requestId);
+    if (exchange.snapshot?.serverTiming) headers.push("Server-Timing", formatServerTiming(exchange));
+    try {
+      response.writeHead(status, reason, headers);
+    } catch (error) {
+      // Node keeps a reason phrase that it refuses, and would refuse the next answer for it.
+      response.statusMessage = "";
+      this.refuseAnswer(error);
+      return false;
+    }
+    exchange.status = status;
+    this.answering = true;
+    return true;
   }
 
   /** Never `end()`: what is cut off must not look whole. */
@@ -403,13 +409,48 @@ export class Forwarding implements UpstreamHandler {
     request.resume();
   }
 
+  /** The end of the answer, and all of its body that was not sent before. */
   private endAnswer(chunk: Buffer | null): void {
+    const { held } = this;
     const { response, request } = this.exchange;
+    if (held !== null) {
+      if (this.fitsOneWrite(held, chunk)) {
+        this.sendWhole(held, chunk);
+        return;
+      }
+      if (!this.beginAnswer(held)) return;
+    }
     this.close();
     if (chunk === null) response.end();
     else response.end(chunk);
     // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
     if (request.socket.writableLength > 0) this.waitFor(READING);
+    this.tell(ANSWERED);
+  }
+
+  private fitsOneWrite({ fields, bodyless }: HeldHead, chunk: Buffer | null): boolean {
+    const fits = chunk === null ? bodyless : fields.sized && chunk.length <= ONE_WRITE_BYTES;
+    return fits && this.head.version === "1.1" && canAnswerWhole(this.exchange);
+  }
+
+  private sendWhole({ status, reason, fields }: HeldHead, chunk: Buffer | null): void {
+    const { exchange } = this;
+    let lines: string;
+    try {
+      lines = fields.lines(exchange.requestId);
+      if (!isCleanText(reason)) throw new TypeError("a reason phrase that is not clean");
+    } catch (error) {
+      this.refuseAnswer(error);
+      return;
+    }
+    if (exchange.snapshot?.serverTiming) lines += `Server-Timing: ${formatServerTiming(exchange)}\r\n`;
+    exchange.status = status;
+    this.held = null;
+    this.answering = true;
+    this.close();
+    const body = chunk === null ? "" : chunk.toString("latin1");
+    answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, body);
+    if (exchange.request.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
   }
 
@@ -443,7 +484,8 @@ export class Forwarding implements UpstreamHandler {
     const { socket } = this.exchange.request;
     if (this.silenceListener !== null) socket.off("timeout", this.silenceListener);
     // After the response node has set the time-out of a connection between requests.
-    if (!this.exchange.response.writableFinished) socket.setTimeout(this.timeoutBefore);
+    const { answered, response } = this.exchange;
+    if (!answered && !response.writableFinished) socket.setTimeout(this.timeoutBefore);
   }
 
   private onSilence(): void {
@@ -454,6 +496,17 @@ export class Forwarding implements UpstreamHandler {
     else this.breakOff(fault("user:bad_request:request_timeout", { cause: detail }));
   }
 }
+
+/** The head of an answer that was not handed over yet. */
+interface HeldHead {
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: ResponseHeaders;
+  readonly bodyless: boolean;
+}
+
+/** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
+const ONE_WRITE_BYTES = 12 * 1024;
 
 interface RequestListeners {
   readonly data: (chunk: Buffer) => void;
@@ -471,7 +524,7 @@ const ANSWERED: ForwardOutcome = { kind: "answered" };
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 function flushHead(forwarding: Forwarding): void {
-  if (forwarding.headWaits) forwarding.flushHead();
+  forwarding.flushHead();
 }
 
 function streams(body: BodyFraming): body is Exclude<BodyFraming, { kind: "none" }> {

@@ -58,21 +58,19 @@ export class Handshake extends Forwarding {
   override onUpgrade(headers: readonly string[], socket: Socket, rest: Buffer): void {
     socket.on("error", ignore);
     const problem = handshakeProblem(headers, this.exchange.head?.rawHeaders ?? []) ?? fieldProblem(headers);
-    const { requestId } = this.exchange;
-    const built = buildResponseHeaders(headers, { requestId, via: this.deps.via, status: 101, canChunk: false });
-    if (this.over || problem !== null || built.kind === "unclean") {
+    const built = buildResponseHeaders(headers, { via: this.deps.via, status: 101, canChunk: false });
+    if (this.over || problem !== null || typeof built === "string") {
       socket.destroy();
       if (!this.over) this.refuseAnswer(problem ?? "a 101 that is not clean");
       return;
     }
     const { exchange, idleMs } = this;
-    exchange.upstreamHeadAt = this.deps.now();
     exchange.status = 101;
     this.over = true;
     this.endTrace(null);
     this.letGo();
     const { tunnels, socket: client } = this.client;
-    const first = Buffer.concat([Buffer.from(formatSwitching(built.headers), "latin1"), rest]);
+    const first = Buffer.concat([Buffer.from(formatSwitching(built.list(exchange.requestId)), "latin1"), rest]);
     exchange.bytesOut += rest.length;
     client.write(first);
     const tunnel = new OpenTunnel(exchange, this.admission, { client, upstream: socket, idleMs }, () => {

@@ -67,6 +67,8 @@ export class Listener {
   readonly #connections = new Set<Connection>();
   /** The event by which a server takes up a connection. */
   readonly #connectionEvent: "connection" | "secureConnection";
+  /** As `ServerResponse` says it. */
+  readonly #keepAliveFields: string;
 
   constructor(options: ListenerOptions) {
     const { limits, tls } = options;
@@ -83,6 +85,8 @@ export class Listener {
       noDelay: true,
     };
     this.#options = options;
+    const seconds = Math.floor(limits.idleTimeout / 1000);
+    this.#keepAliveFields = `Connection: keep-alive\r\n${limits.idleTimeout > 0 ? `Keep-Alive: timeout=${seconds}\r\n` : ""}`;
     this.#connectionEvent = tls === null ? "connection" : "secureConnection";
     this.#server =
       tls === null
@@ -91,7 +95,9 @@ export class Listener {
     // On Node 20 the parser hides fields past the limit but obeys them (CVE-2026-58044): no limit, we count.
     this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = limits.maxConnections;
-    this.#server.timeout = limits.idleTimeout;
+    // A time-out for all of a connection's life is renewed with every read and write; it is needed between requests, where
+    // `keepAliveTimeout` is it, before the first one, and while a client does not take its answer.
+    this.#server.timeout = 0;
     this.#listen();
   }
 
@@ -163,6 +169,7 @@ export class Listener {
     const connection = connectionOf(socket);
     if (this.#connections.has(connection)) return;
     this.#connections.add(connection);
+    socket.setTimeout(this.#options.limits.idleTimeout);
     // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
     socket.on("error", noop);
     socket.once("close", () => {
@@ -182,8 +189,13 @@ export class Listener {
       return;
     }
     connection.waiting.push({ request, response });
-    if (connection.waiting.length >= this.#options.limits.maxPipelined) connection.socket.pause();
+    // With each request that it has read whole Node reads on, paused or not: what is paused after that stays paused.
+    if (connection.waiting.length === this.#options.limits.maxPipelined) process.nextTick(this.#holdBack, connection);
   }
+
+  readonly #holdBack = ({ socket, waiting }: Connection): void => {
+    if (waiting.length >= this.#options.limits.maxPipelined) socket.pause();
+  };
 
   #begin(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
     const exchange = this.#track(connection, request, response);
@@ -194,6 +206,8 @@ export class Listener {
   #track(connection: Connection, request: IncomingMessage, response: ServerResponse): Exchange {
     const peer = this.#peer(request);
     const exchange = new Exchange(request, response, newRequestId(), peer, performance.now());
+    exchange.keepAliveFields = this.#keepAliveFields;
+    exchange.idleMs = this.#options.limits.idleTimeout;
     connection.active = exchange;
     response.on("error", noop);
     response.on("close", () => this.#onResponseClose(connection, exchange));
@@ -207,8 +221,8 @@ export class Listener {
   #onResponseClose(connection: Connection, exchange: Exchange): void {
     if (connection.active !== exchange) return;
     connection.active = null;
-    connection.lastBusyAt = performance.now();
     this.#options.handler.ended(exchange);
+    connection.lastBusyAt = exchange.endedAt;
     this.#next(connection);
   }
 
@@ -282,7 +296,7 @@ export class Listener {
     const reason = parseFault(error, this.#options.limits);
     const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
     // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
-    if (broken && reason.code === "user:bad_request:request_timeout" && active.response.headersSent) return;
+    if (broken && reason.code === "user:bad_request:request_timeout" && active.answerBegun) return;
     connection.failure = reason;
     if (broken) {
       // Nothing of the broken message may look whole to the upstream.
@@ -316,6 +330,7 @@ export class Listener {
     response.on("error", noop);
     response.on("finish", () => socket.destroySoon());
     const exchange = new Exchange(request, response, newRequestId(), this.#peer(request), performance.now());
+    exchange.idleMs = this.#options.limits.idleTimeout;
     connection.active = exchange;
     const closed = () => this.#onResponseClose(connection, exchange);
     socket.once("close", closed);
@@ -326,9 +341,10 @@ export class Listener {
     return { exchange, release };
   }
 
-  /** A socket on which nothing moved for `idleTimeout`. Answers under way have time-outs of their own. */
+  /** A socket on which nothing moved for `idleTimeout`. Exchanges under way have time-outs of their own. */
   #onSilence(socket: Socket): void {
-    if (connectionOf(socket).idle) socket.destroy();
+    const { idle, active } = connectionOf(socket);
+    if (idle || active?.answerEnded) socket.destroy();
   }
 }
 

@@ -73,8 +73,7 @@ describe.each([
       expect(outcome).toEqual({ kind: "answered" });
       expect(done).toMatchObject({ status: 200, bytesIn: 0, bytesOut: 2, upstream: "orders", retries: 0, fault: null });
       expect(done.upstreamStartedAt).toBeGreaterThan(0);
-      expect(done.upstreamHeadAt).toBeGreaterThanOrEqual(done.upstreamStartedAt);
-      expect(done.upstreamEndedAt).toBeGreaterThanOrEqual(done.upstreamHeadAt);
+      expect(done.upstreamEndedAt).toBeGreaterThanOrEqual(done.upstreamStartedAt);
       const sent = server.connections[0]!.received;
       expect(sent).toMatch(/^GET \/a\?b HTTP\/1\.1\r\nHost: api\.example\r\n/);
       expect(sent).toContain(`X-Request-Id: ${done.requestId}\r\n`);
@@ -484,8 +483,8 @@ describe.each([
       ["length", "Content-Length: 100\r\n\r\nabc", "reset"],
       ["chunks", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "end"],
       ["chunks", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "reset"],
-      ["broken chunks", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n", "none"],
-    ])("a body that ends short destroys the client's connection: %s, %s, %s", async (_, rest, how) => {
+      ["chunks", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "broken chunk"],
+    ])("a body that ends short destroys the client's connection: %s, %s", async (_, rest, how) => {
       const { server, gateway, caller } = await exchange(async (connection) => {
         await connection.seen("\r\n\r\n");
         connection.write(`HTTP/1.1 200 OK\r\n${rest}`);
@@ -493,6 +492,7 @@ describe.each([
       }, GET);
       await caller.until(() => caller.received.includes("abc") || caller.ended || caller.closed);
       if (how === "reset") reset(server.connections[0]!.socket);
+      if (how === "broken chunk") server.connections[0]!.write("xyz\r\n");
       await caller.gone();
       expect(caller.received).not.toContain("\r\n0\r\n\r\n");
       const { exchange: done, outcome } = await gateway.ending();

@@ -68,7 +68,7 @@ describe("requestEnded", () => {
 
   it("counts a refusal's whole time as the gateway's share, and none of an upstream", () => {
     const metrics = metricsFor();
-    const refused = { upstream: null, upstreamStartedAt: 0, upstreamHeadAt: 0, upstreamEndedAt: 0, status: 401 };
+    const refused = { upstream: null, upstreamStartedAt: 0, upstreamEndedAt: 0, status: 401 };
     metrics.requestEnded(exchangeOf({ ...refused, verdict: "missing" }));
     const text = formatMetrics(metrics.snapshot());
     expect(sample(text, 'sentinel_gateway_duration_seconds_sum{route="read-api"}')).toBeCloseTo(0.012);

@@ -45,7 +45,6 @@ export function exchangeOf(
   exchange.bytesOut = 42;
   exchange.upstream = "orders";
   exchange.upstreamStartedAt = 1001;
-  exchange.upstreamHeadAt = 1010;
   exchange.upstreamEndedAt = 1011;
   exchange.endedAt = 1012;
   return Object.assign(exchange, changes);

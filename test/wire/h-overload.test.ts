@@ -105,6 +105,18 @@ describe("H. clients that take their time", () => {
     expect(time).toBeLessThan(IDLE_TIMEOUT + 2500);
   });
 
+  it("173 150,000 requests of a client that takes no answer are not read ahead, and it is closed in time", async () => {
+    const client = await RawClient.connect(rig.gateway.port, { paused: true });
+    const closed = new Promise((done) => client.socket.once("close", done));
+    const before = rig.gateway.rssBytes();
+    const hundred = Buffer.from(get("/any/taken", `X-Pad: ${"x".repeat(100)}\r\n`).repeat(100));
+    for (let n = 0; n < 1500; n++) client.socket.write(hundred);
+    await serveStranger();
+    await closed;
+    expect(rig.gateway.rssBytes() - before).toBeLessThan(100 * 1024 * 1024);
+    await serveStranger();
+  });
+
   it("173 an answer under way is outside requestTimeout", async () => {
     rig.upstream.script = async (request, connection) => {
       if (request.target !== "/any/long") return answerOk(request);

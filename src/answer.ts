@@ -1,0 +1,77 @@
+import type { Exchange } from "./exchange.ts";
+
+/**
+ * Whether an answer may leave as one string (`answerWhole`): the connection goes on after it, nothing of an answer was
+ * sent yet, and nothing that was sent before still waits for the client to take it.
+ */
+export function canAnswerWhole({ response, request, keepAliveFields }: Exchange): boolean {
+  const { socket } = request;
+  return (
+    keepAliveFields !== "" &&
+    response.shouldKeepAlive &&
+    !response.headersSent &&
+    response.socket === socket &&
+    socket.writable &&
+    socket.writableLength === 0
+  );
+}
+
+/**
+ * Sends a whole answer in one system call. `ServerResponse` would look at every field, make three pieces of head and
+ * body, and wait a turn of the event loop for each: a third of what an answer costs. The bytes are the same that it
+ * would send, which a property test holds.
+ *
+ * `fields`: the field lines, each with its line end, without Connection and Keep-Alive, found clean by the caller.
+ * `dated`: there is a Date among them. `body`: latin1, of the length that the fields say; "" where there is none.
+ * Ask `canAnswerWhole` first.
+ */
+export function answerWhole(
+  exchange: Exchange,
+  status: number,
+  statusLine: string,
+  fields: string,
+  dated: boolean,
+  body: string,
+): void {
+  const { request, response, keepAliveFields } = exchange;
+  const { socket } = request;
+  const date = dated ? "" : dateField();
+  exchange.answered = true;
+  // For whoever listens to 'finish' with us.
+  response.statusCode = status;
+  socket.write(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, "latin1");
+  // A request that is being parsed is not over before its parser is done with it.
+  if (socket.writableLength > 0) socket.write("", () => finish(exchange));
+  else if (request.complete) finish(exchange);
+  else process.nextTick(finish, exchange);
+}
+
+/** `HTTP/1.1 404 Not Found` and a line end. */
+export function formatStatusLine(status: number, reason: string): string {
+  return `HTTP/1.1 ${status} ${reason}\r\n`;
+}
+
+/** Name, value, name, value ... as field lines. What is in them is not looked at. */
+export function formatFields(headers: readonly string[]): string {
+  let fields = "";
+  for (let at = 0; at < headers.length; at += 2) fields += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  return fields;
+}
+
+/** 'finish' is how `http.Server` learns that a response was sent: it goes on to the next request of the connection. */
+function finish({ response, request }: Exchange): void {
+  if (!request.socket.destroyed) response.emit("finish");
+}
+
+/** The Date field, made once a second (RFC 9110 section 6.6.1). */
+function dateField(): string {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;
+  }
+  return dateText;
+}
+
+let dateSecond = 0;
+let dateText = "";
