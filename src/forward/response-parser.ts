@@ -16,6 +16,7 @@ export class ResponseParser {
   begun = false;
 
   readonly #sink: ResponseSink;
+  readonly #known: KnownHeads;
   #state: State = IDLE;
   #headRequest = false;
   #upgradeAsked = false;
@@ -25,6 +26,7 @@ export class ResponseParser {
   /** Of the current head or trailer section: bytes and lines read. */
   #sectionBytes = 0;
   #lines = 0;
+  /** Never changed once it was told of. */
   #headers: string[] = [];
   #status = 0;
   #minor = 0;
@@ -39,8 +41,10 @@ export class ResponseParser {
   #keepAliveField = "";
   #keepAliveFieldMs = -1;
 
-  constructor(sink: ResponseSink) {
+  /** `known`: shared by the connections to one origin. */
+  constructor(sink: ResponseSink, known: KnownHeads = new KnownHeads()) {
     this.#sink = sink;
+    this.#known = known;
   }
 
   /** Expects an answer. `headRequest`: none has a body. `upgradeAsked`: a 101 is an answer. */
@@ -132,6 +136,8 @@ export class ResponseParser {
     this.begun = true;
     const carried = this.#pending.length;
     const text = this.#sectionText(chunk, at, HEAD_BYTES_MAX);
+    const inOnePiece = this.#status === 0 && carried === 0;
+    if (inOnePiece && this.#recall(text)) return this.#endHead(chunk, at + text.length);
     let from = 0;
     for (;;) {
       const to = text.indexOf("\n", from);
@@ -142,6 +148,7 @@ export class ResponseParser {
       if (to === from || text.charCodeAt(to - 1) !== CR) return this.#stopAt(chunk, "line not ended by CRLF");
       if (to - 1 === from && this.#status !== 0) {
         this.#pending = "";
+        if (inOnePiece && this.#status >= 200) this.#remember(text);
         return this.#endHead(chunk, at + to + 1 - carried);
       }
       const problem =
@@ -151,9 +158,38 @@ export class ResponseParser {
     }
   }
 
+  /** A head that was read before, byte for byte, says now what it said then. */
+  #recall(text: string): boolean {
+    const head = this.#known.find(text);
+    if (head === null) return false;
+    this.#status = head.status;
+    this.#minor = head.minor;
+    this.#reason = head.reason;
+    this.#headers = head.headers;
+    this.#length = head.length;
+    this.#chunked = head.chunked;
+    this.#close = head.close;
+    this.keepAliveMs = head.keepAliveMs;
+    return true;
+  }
+
+  #remember(text: string): void {
+    this.#known.keep({
+      text,
+      status: this.#status,
+      minor: this.#minor,
+      reason: this.#reason,
+      headers: this.#headers,
+      length: this.#length,
+      chunked: this.#chunked,
+      close: this.#close,
+      keepAliveMs: this.keepAliveMs,
+    });
+  }
+
   /** The text to read lines from: what is left of an earlier chunk, and of this one no more than can matter. */
   #sectionText(chunk: Buffer, at: number, bytesMax: number): string {
-    const terminator = chunk.indexOf(HEAD_END, at, "latin1");
+    const terminator = chunk.indexOf(HEAD_END, at);
     const most = at + bytesMax + 1;
     const end = terminator === -1 ? Math.min(chunk.length, most) : Math.min(terminator + 4, most);
     const text = chunk.toString("latin1", at, end);
@@ -398,6 +434,40 @@ export class ResponseParser {
   }
 }
 
+/**
+ * The last heads that an upstream sent, by their text. Upstreams repeat themselves for as long as their Date is the same,
+ * and what was read once need not be read again. A miss costs the comparison of two lengths.
+ */
+export class KnownHeads {
+  readonly #slots: (KnownHead | undefined)[] = new Array(KNOWN_HEADS).fill(undefined);
+
+  find(text: string): KnownHead | null {
+    const head = this.#slots[text.length % KNOWN_HEADS];
+    return head !== undefined && head.text === text ? head : null;
+  }
+
+  keep(head: KnownHead): void {
+    if (head.text.length <= KNOWN_HEAD_BYTES) this.#slots[head.text.length % KNOWN_HEADS] = head;
+  }
+}
+
+interface KnownHead {
+  /** From the status line to the empty line. */
+  readonly text: string;
+  readonly status: number;
+  readonly minor: number;
+  readonly reason: string;
+  readonly headers: string[];
+  readonly length: number;
+  readonly chunked: boolean;
+  readonly close: boolean;
+  readonly keepAliveMs: number;
+}
+
+const KNOWN_HEADS = 16;
+/** Larger ones are not kept: memory for each origin is bounded by 16 of these. */
+const KNOWN_HEAD_BYTES = 2048;
+
 /** Told what an answer holds. After `onEnd`, `onUpgrade` or `onProblem` nothing follows until the next `begin`. */
 export interface ResponseSink {
   onInterim(status: number, headers: readonly string[]): void;
@@ -435,7 +505,7 @@ const EXTENSION_BYTES_MAX = 16 * 1024;
 const FRAMES = "frames";
 const HEAD_TOO_LARGE = "header block too large";
 
-const HEAD_END = "\r\n\r\n";
+const HEAD_END = Buffer.from("\r\n\r\n");
 const LAST_CHUNK = "\r\n0\r\n\r\n";
 const NO_FIELDS: readonly string[] = Object.freeze([]);
 

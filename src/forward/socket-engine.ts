@@ -12,6 +12,7 @@ import type {
 } from "./forwarder.ts";
 import { Pool } from "./pool.ts";
 import { formatRequestHead } from "./request-writer.ts";
+import { KnownHeads } from "./response-parser.ts";
 import { Ticks } from "./ticks.ts";
 import { type ConnectionOwner, UpstreamConnection } from "./upstream-connection.ts";
 
@@ -92,6 +93,7 @@ class SocketEngine implements UpstreamEngine {
 class OriginConnections implements ConnectionOwner {
   readonly pool: Pool<UpstreamConnection>;
   readonly ticks: Ticks;
+  readonly knownHeads = new KnownHeads();
   readonly idleMsMax: number;
   readonly ageMsMax: number;
   readonly #origin: UpstreamOrigin;

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
 import { announcedLength } from "./request-writer.ts";
-import { ResponseParser, type ResponseSink } from "./response-parser.ts";
+import { type KnownHeads, ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
 
 /**
@@ -32,7 +32,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#owner = owner;
     this.#ticks = owner.ticks;
     this.#retireAt = owner.ageMsMax === 0 ? 0 : owner.ticks.after(owner.ageMsMax);
-    this.#parser = new ResponseParser(this);
+    this.#parser = new ResponseParser(this, owner.knownHeads);
     this.#listeners = {
       data: (chunk: Buffer) => this.#receive(chunk),
       end: () => this.#ended(),
@@ -290,6 +290,7 @@ export class UpstreamConnection implements ResponseSink {
 /** Whoever opened the connection. */
 export interface ConnectionOwner {
   readonly ticks: Ticks;
+  readonly knownHeads: KnownHeads;
   /** How long an idle connection is kept, and how old one may become. */
   readonly idleMsMax: number;
   readonly ageMsMax: number;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ResponseParser } from "../../src/forward/response-parser.ts";
+import { KnownHeads, ResponseParser } from "../../src/forward/response-parser.ts";
 
 /** What the parser told, body bytes joined, so that it can be compared whatever the cuts. */
 type Event =
@@ -17,27 +17,33 @@ interface Run {
   readonly excess: boolean;
 }
 
-function run(pieces: readonly Buffer[], options: { head?: boolean; upgrade?: boolean; fin?: boolean } = {}): Run {
+function run(
+  pieces: readonly Buffer[],
+  options: { head?: boolean; upgrade?: boolean; fin?: boolean; known?: KnownHeads } = {},
+): Run {
   const events: Event[] = [];
   let lastSeen = false;
-  const parser = new ResponseParser({
-    onInterim: (interim, headers) => events.push({ interim, headers }),
-    onHead: (head, reason, headers, bodyless) => events.push({ head, reason, headers, bodyless }),
-    onBody: (chunk, last) => {
-      expect(lastSeen).toBe(false);
-      expect(chunk.length).toBeGreaterThan(0);
-      lastSeen = last;
-      const previous = events.at(-1);
-      if (previous !== undefined && "body" in previous) previous.body += chunk.toString("latin1");
-      else events.push({ body: chunk.toString("latin1") });
+  const parser = new ResponseParser(
+    {
+      onInterim: (interim, headers) => events.push({ interim, headers }),
+      onHead: (head, reason, headers, bodyless) => events.push({ head, reason, headers, bodyless }),
+      onBody: (chunk, last) => {
+        expect(lastSeen).toBe(false);
+        expect(chunk.length).toBeGreaterThan(0);
+        lastSeen = last;
+        const previous = events.at(-1);
+        if (previous !== undefined && "body" in previous) previous.body += chunk.toString("latin1");
+        else events.push({ body: chunk.toString("latin1") });
+      },
+      onEnd: (end) => {
+        if (lastSeen) expect(end).toEqual([]);
+        events.push({ end });
+      },
+      onUpgrade: (upgrade, rest) => events.push({ upgrade, rest: rest.toString("latin1") }),
+      onProblem: (problem) => events.push({ problem }),
     },
-    onEnd: (end) => {
-      if (lastSeen) expect(end).toEqual([]);
-      events.push({ end });
-    },
-    onUpgrade: (upgrade, rest) => events.push({ upgrade, rest: rest.toString("latin1") }),
-    onProblem: (problem) => events.push({ problem }),
-  });
+    options.known,
+  );
   parser.begin(options.head ?? false, options.upgrade ?? false);
   for (const piece of pieces) parser.feed(piece);
   const last = events.at(-1);
@@ -311,5 +317,56 @@ describe("whatever the bytes", () => {
       },
     );
     fc.assert(property, { numRuns: 3000 });
+  });
+});
+
+describe("a head that was seen before", () => {
+  const status = fc.constantFrom(
+    "HTTP/1.1 200 OK",
+    "HTTP/1.0 200 OK",
+    "HTTP/1.1 204 ",
+    "HTTP/1.1 304 x",
+    "HTTP/1.1 103 e",
+  );
+  const field = fc.constantFrom(
+    "Content-Length: 3",
+    "Content-Length: 0",
+    "Transfer-Encoding: chunked",
+    "Connection: close",
+    "Keep-Alive: timeout=9",
+    "X-A: 1",
+    "X-A: 2",
+    "bad",
+  );
+  const answer = fc
+    .tuple(status, fc.array(field, { maxLength: 3 }), fc.constantFrom("", "abc", "3\r\nabc\r\n0\r\n\r\n", "abcd", "a"))
+    .map(([line, fields, body]) => `${[line, ...fields].join("\r\n")}\r\n\r\n${body}`);
+
+  it("says what it says to who has not seen it, whatever was asked and however it is cut", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(answer, fc.boolean(), fc.nat(80)), { minLength: 2, maxLength: 12 }), (answers) => {
+        const known = new KnownHeads();
+        for (const [text, head, cut] of [...answers, ...answers]) {
+          const bytes = Buffer.from(text, "latin1");
+          const pieces = [bytes.subarray(0, cut), bytes.subarray(cut)].filter(({ length }) => length > 0);
+          for (const each of [[bytes], pieces, [bytes]]) {
+            expect(run(each, { head, fin: true, known })).toEqual(run(each, { head, fin: true }));
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("is the very same list again, and is not looked for among others", () => {
+    const known = new KnownHeads();
+    const lists: (readonly string[])[] = [];
+    const text = Buffer.from(`${OK}Content-Length: 0\r\nX-A: 1\r\n\r\n`);
+    for (const bytes of [text, text, Buffer.from(`${OK}Content-Length: 0\r\nX-A: 2\r\n\r\n`)]) {
+      const [event] = run([bytes], { known }).events;
+      if (event !== undefined && "head" in event) lists.push(event.headers);
+    }
+    expect(lists[1]).toBe(lists[0]);
+    expect(lists[2]).toEqual(["Content-Length", "0", "X-A", "2"]);
   });
 });
