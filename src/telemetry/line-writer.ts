@@ -57,10 +57,11 @@ export function createLineWriter(options: LineWriterOptions): LineWriter {
  * thread of Node's pool for good, and `process.exit()` waits for that thread.
  */
 export function openStandardStream(descriptor: 1 | 2): LineSink {
-  const to = openWithoutBlocking(descriptor);
+  const { to, blocks } = openWithoutBlocking(descriptor);
   return {
     isTerminal: isatty(descriptor),
-    write: (bytes, done) => write(to, bytes, 0, bytes.length, null, done),
+    // A write that does not block is done sooner than a thread of Node's pool is woken for it.
+    write: blocks ? (bytes, done) => write(to, bytes, 0, bytes.length, null, done) : writeAtOnce(to),
     writeSync: (bytes) => writeSync(to, bytes),
     close: () => {
       if (to !== descriptor) closeSync(to);
@@ -68,22 +69,45 @@ export function openStandardStream(descriptor: 1 | 2): LineSink {
   };
 }
 
-/** The descriptor to write to. A file never blocks, and opened anew it would have a position of its own: it stays. */
-function openWithoutBlocking(descriptor: 1 | 2): number {
+function writeAtOnce(to: number): LineSink["write"] {
+  return (bytes, done) => {
+    let written = 0;
+    let failure: NodeJS.ErrnoException | null = null;
+    try {
+      written = writeSync(to, bytes);
+    } catch (error) {
+      failure = error as NodeJS.ErrnoException;
+    }
+    done(failure, written);
+  };
+}
+
+/** The descriptor to write to. A file never blocks for long, and opened anew it would have a position of its own: it stays. */
+function openWithoutBlocking(descriptor: 1 | 2): { readonly to: number; readonly blocks: boolean } {
   try {
     const stream = fstatSync(descriptor);
     if (stream.isFIFO() || stream.isCharacterDevice()) {
-      return openSync(`/dev/fd/${descriptor}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND);
+      const flags = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_APPEND;
+      return { to: openSync(`/dev/fd/${descriptor}`, flags), blocks: false };
     }
     // A socket can not be opened anew; taking it over makes it non-blocking. Kept, since its end would close it.
     if (stream.isSocket()) KEPT.push(new Socket({ fd: descriptor, readable: false, writable: true }).unref());
   } catch {
     // No /dev/fd, or a pipe of another user: the descriptor itself does, it merely may block.
   }
-  return descriptor;
+  return { to: descriptor, blocks: true };
 }
 
 const KEPT: Socket[] = [];
+
+interface FullBuffer {
+  readonly bytes: Buffer;
+  readonly used: number;
+  readonly lines: number;
+}
+
+/** About two hundred lines. */
+const BUFFER_BYTES = 64 * 1024;
 
 class BatchWriter implements LineWriter {
   private readonly sink: LineSink;
@@ -93,8 +117,17 @@ class BatchWriter implements LineWriter {
   private readonly maxWaiting: number;
   private readonly maxWriteBytes: number;
 
-  private waiting = "";
+  /** Lines that no batch was made of yet: the buffer that is filled, and full ones in front of it. */
+  private filling: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  private filled = 0;
+  private fillingLines = 0;
+  private readonly full: FullBuffer[] = [];
+  /** Of all of those. */
   private waitingLines = 0;
+  private waitingBytes = 0;
+  /** The buffer of the last batch, to be filled again: fresh memory costs more than what is written into it. */
+  private spare: Buffer | null = null;
+  private taking: FullBuffer | null = null;
   /** What the sink has not taken yet of the batch under way; null between batches. */
   private batch: Buffer | null = null;
   private batchLinesLeft = 0;
@@ -112,13 +145,22 @@ class BatchWriter implements LineWriter {
   }
 
   write(line: string): void {
-    if (this.waiting.length + line.length > this.maxWaiting) {
+    const { length } = line;
+    if (this.waitingBytes + length > this.maxWaiting) {
       this.onDropped(1);
       return;
     }
-    this.waiting += line;
+    if (this.filled + length > BUFFER_BYTES) this.seal();
+    if (length > BUFFER_BYTES) {
+      this.full.push({ bytes: Buffer.from(line, "latin1"), used: length, lines: 1 });
+    } else {
+      this.filling.write(line, this.filled, "latin1");
+      this.filled += length;
+      this.fillingLines++;
+    }
+    this.waitingBytes += length;
     this.waitingLines++;
-    if (this.batch === null && this.waitingLines >= this.batchLines) this.pump();
+    if (this.batch === null && (this.waitingLines >= this.batchLines || this.full.length > 0)) this.pump();
     else if (this.timer === null && this.batch === null) this.pumpLater();
   }
 
@@ -175,12 +217,25 @@ class BatchWriter implements LineWriter {
   /** Makes a batch of what waits, unless one is under way. False: there is nothing to write. */
   private begin(): boolean {
     if (this.batch !== null) return true;
-    if (this.waitingLines === 0) return false;
-    this.batch = Buffer.from(this.waiting, "latin1");
-    this.batchLinesLeft = this.waitingLines;
-    this.waiting = "";
-    this.waitingLines = 0;
+    if (this.full.length === 0) this.seal();
+    const taking = this.full.shift();
+    if (taking === undefined) return false;
+    this.taking = taking;
+    this.batch = taking.bytes.subarray(0, taking.used);
+    this.batchLinesLeft = taking.lines;
+    this.waitingLines -= taking.lines;
+    this.waitingBytes -= taking.used;
     return true;
+  }
+
+  /** Lines go into another buffer from here on. */
+  private seal(): void {
+    if (this.filled === 0) return;
+    this.full.push({ bytes: this.filling, used: this.filled, lines: this.fillingLines });
+    this.filling = this.spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    this.spare = null;
+    this.filled = 0;
+    this.fillingLines = 0;
   }
 
   private nextWrite(): Buffer {
@@ -195,7 +250,7 @@ class BatchWriter implements LineWriter {
     const whole = written === batch.length;
     if (whole) this.ended();
     else this.batch = batch.subarray(written);
-    if (!whole || this.waitingLines >= this.batchLines || this.idle.length > 0) this.pump();
+    if (!whole || this.full.length > 0 || this.waitingLines >= this.batchLines || this.idle.length > 0) this.pump();
     else if (this.waitingLines > 0) this.pumpLater();
   }
 
@@ -208,6 +263,8 @@ class BatchWriter implements LineWriter {
   }
 
   private ended(): void {
+    if (this.taking?.bytes.length === BUFFER_BYTES) this.spare = this.taking.bytes;
+    this.taking = null;
     this.batch = null;
     this.batchLinesLeft = 0;
   }

@@ -48,14 +48,14 @@ export function formatRecord(exchange: Exchange, level: number, time: number, re
   const upstream = upstreamMs(exchange);
   const method = head?.method ?? exchange.request.method ?? OTHER;
   const line =
-    `{"level":${level},"time":${epochMilliseconds(time)},"requestId":"${exchange.requestId}","route":${text(exchange.route?.name)}` +
-    `,"method":${text(method)},"path":${head === null ? "null" : text(redact(head.target.path))}` +
+    `{"level":${level},"time":${epochMilliseconds(time)},"requestId":"${exchange.requestId}","route":${name(exchange.route?.name ?? null)}` +
+    `,"method":${name(method)},"path":${head === null ? "null" : text(redact(head.target.path))}` +
     `,"status":${exchange.status},"bytesIn":${exchange.bytesIn},"bytesOut":${exchange.bytesOut}` +
     `,"durationMs":${milliseconds(exchange.endedAt - exchange.startedAt)}` +
     `,"upstreamMs":${upstream === null ? "null" : milliseconds(upstream)},"gatewayMs":${milliseconds(gatewayMs(exchange))}` +
     `,"verdict":${exchange.verdict === null ? "null" : `"${exchange.verdict}"`}` +
     `,"code":${fault === null ? "null" : `"${formatFaultCode(fault)}"`}` +
-    `,"keyId":${text(exchange.keyId)},"clientIp":${text(exchange.clientIp)},"upstream":${text(exchange.upstream)}`;
+    `,"keyId":${text(exchange.keyId)},"clientIp":${text(exchange.clientIp)},"upstream":${name(exchange.upstream)}`;
   if (exchange.cause === undefined) return `${line}}\n`;
   return `${line},"cause":${text(describeError(exchange.cause, redact))}}\n`;
 }
@@ -67,6 +67,21 @@ function text(value: string | null | undefined): string {
   if (value === null || value === undefined) return "null";
   return PLAIN.test(value) ? `"${value}"` : toAscii(JSON.stringify(value));
 }
+
+/** `text` of what is one of a few: a name of the configuration or a method that Node's parser knows. */
+function name(value: string | null): string {
+  if (value === null) return "null";
+  let known = names.get(value);
+  if (known === undefined) {
+    known = text(value);
+    if (names.size < NAMES_MAX) names.set(value, known);
+  }
+  return known;
+}
+
+const names = new Map<string, string>();
+/** Far more than a configuration has; a reload may bring others. */
+const NAMES_MAX = 100_000;
 
 /** Three decimals: microseconds. Made of two small whole numbers, since a double's shortest form is dear: `12`, `0.5`. */
 function milliseconds(value: number): string {
