@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { build } from "esbuild";
+import { formatThirdParty } from "./third-party.mjs";
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"));
 const require = createRequire(import.meta.url);
@@ -54,7 +55,9 @@ const options = {
   // Not the identifiers: stack traces in logs keep the names of the source.
   minifySyntax: true,
   minifyWhitespace: true,
+  // Their licences are in THIRD_PARTY_LICENSES.
   legalComments: "none",
+  metafile: true,
   define: { SENTINEL_VERSION: JSON.stringify(version) },
 };
 // Packages written in CommonJS call require() for Node's own modules; an ES module has none unless it is made.
@@ -62,14 +65,14 @@ const REQUIRE =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);";
 
 rmSync("dist", { recursive: true, force: true });
-await build({
+const start = await build({
   ...options,
   entryPoints: { start: "src/cli/start-alone.ts" },
   format: "cjs",
   outExtension: { ".js": ".cjs" },
   plugins: [builtinsByRequire],
 });
-await build({
+const commands = await build({
   ...options,
   entryPoints: { sentinel: "src/main.ts" },
   format: "esm",
@@ -78,12 +81,18 @@ await build({
   banner: { js: `#!/usr/bin/env node\n${REQUIRE}` },
 });
 chmodSync("dist/sentinel.js", 0o755);
+writeFileSync("dist/THIRD_PARTY_LICENSES", formatThirdParty([...bundledFiles(start), ...bundledFiles(commands)]));
 
 const folder = mkdtempSync(join(tmpdir(), "sentinel-build-"));
 try {
   await keepCompiled(folder);
 } finally {
   rmSync(folder, { recursive: true, force: true });
+}
+
+function bundledFiles({ metafile }) {
+  const inputs = Object.values(metafile.outputs).flatMap((output) => Object.entries(output.inputs));
+  return inputs.filter(([, { bytesInOutput }]) => bytesInOutput > 0).map(([file]) => file);
 }
 
 /** Lets a gateway serve one request, so that what V8 compiled for it is there when the next one starts. */

@@ -105,6 +105,11 @@ describe.skipIf(!isRoot)("what the Dockerfile makes", { timeout: 120_000 }, () =
     expect(bytes).toBeLessThan(5 * 1024 ** 2);
   });
 
+  it("brings the licences of what is in the bundle", () => {
+    expect(existsSync(join(root, "app/dist/THIRD_PARTY_LICENSES"))).toBe(true);
+    expect(existsSync(join(root, "app/LICENSE"))).toBe(true);
+  });
+
   it("can not write anywhere, and is not root", async () => {
     const program = `
       const { writeFileSync } = require("node:fs");
