@@ -6,8 +6,9 @@ COPY package.json package-lock.json .npmrc LICENSE ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY build.mjs third-party.mjs ./
 COPY src ./src
-# What of the dependencies is used is in the bundle, with their licences and with what V8 compiles of `start`, which holds
-# where the Node below is of the same version; any other compiles it at the start. Source maps are two thirds of it and read by nobody at run time.
+# What of the dependencies is used is in the bundle, with their licences and with what V8 compiles of `start`: that holds
+# where the Node below is of the same version, any other compiles it anew. Source maps are two thirds of it and read by
+# nobody at run time.
 RUN npm run --silent build && rm dist/*.map
 # `sentinel` as a command, for `kubectl exec`: the base image has no env(1) to find node with.
 RUN mkdir -p image/app/bin image/etc/sentinel/config \

@@ -1,5 +1,5 @@
 // Bundles src/ into dist/. `start` is one file of its own, kept with what V8 compiles of it, so that a gateway answers
-// soon; the other commands are split as they share code.
+// soon; the other commands are split as they share code. sentinel.js chooses.
 import { fork } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -34,16 +34,18 @@ function wrapBuiltin(path) {
   return [`const builtin = require("${path}");`, "export default builtin;", ...members].join("\n");
 }
 
-/** In sentinel.js, the command `start` is the file of its own. */
-const startApart = {
-  name: "start-apart",
-  setup: ({ onLoad }) =>
+/** In sentinel.js, the command `start` is one file of its own, and the others are another bundle. */
+const commandsApart = {
+  name: "commands-apart",
+  setup: ({ onLoad, onResolve }) => {
+    onResolve({ filter: /\/cli\.ts$/ }, () => ({ path: "./cli.mjs", external: true }));
     onLoad({ filter: /\/start-alone\.ts$/ }, () => ({
       resolveDir: "src/cli",
       contents: `import { join } from "node:path";
         import { loadCompiled } from "./load-compiled.ts";
-        export const { startAlone } = loadCompiled(join(import.meta.dirname, "start.cjs"));`,
-    })),
+        export const { startAlone } = loadCompiled(join(__dirname, "start.cjs"));`,
+    }));
+  },
 };
 
 const options = {
@@ -74,12 +76,22 @@ const start = await build({
 });
 const commands = await build({
   ...options,
-  entryPoints: { sentinel: "src/main.ts" },
+  entryPoints: { cli: "src/cli/cli.ts" },
   format: "esm",
   splitting: true,
-  plugins: [startApart, builtinsByRequire],
-  banner: { js: `#!/usr/bin/env node\n${REQUIRE}` },
+  outExtension: { ".js": ".mjs" },
+  plugins: [builtinsByRequire],
+  banner: { js: REQUIRE },
 });
+await build({
+  ...options,
+  entryPoints: { sentinel: "src/main.ts" },
+  format: "cjs",
+  plugins: [commandsApart, builtinsByRequire],
+  banner: { js: "#!/usr/bin/env node" },
+});
+// Node loads a CommonJS file sooner: of an ES module, its loader alone takes 10 ms.
+writeFileSync("dist/package.json", '{ "type": "commonjs" }\n');
 chmodSync("dist/sentinel.js", 0o755);
 writeFileSync("dist/THIRD_PARTY_LICENSES", formatThirdParty([...bundledFiles(start), ...bundledFiles(commands)]));
 

@@ -1,6 +1,9 @@
 import * as z from "zod";
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from "./units.ts";
 
+// A configuration is read once: making a function for each mapping takes longer than it saves.
+z.config({ jitless: true });
+
 /**
  * The configuration as it is written (contract section 2). Types, defaults and descriptions live here;
  * `config/sentinel.schema.json`, `docs/configuration.md` and the loader's messages derive from it. Durations come out
