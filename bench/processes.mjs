@@ -48,7 +48,7 @@ export async function freePort() {
 export async function listening(child, port) {
   for (const end = Date.now() + 60_000; Date.now() < end && child.exitCode === null; ) {
     if (await connects(port)) return true;
-    await new Promise((done) => setTimeout(done, 5));
+    await new Promise((done) => setTimeout(done, 1));
   }
   return false;
 }

@@ -273,7 +273,8 @@ ${http}
 }
 
 async function launch(name, port, cpu, command, args, options) {
+  const startedAt = performance.now();
   const child = start(cpu, command, args, options);
   const up = await listening(child, port);
-  return up ? { name, port, pid: child.pid, child } : { missing: `it did not start (${command})` };
+  return up ? { name, port, pid: child.pid, child, startedAt } : { missing: `it did not start (${command})` };
 }
