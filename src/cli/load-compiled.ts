@@ -40,7 +40,7 @@ export function compiledName(file: string): string {
 
 const DIGEST_BYTES = 32;
 
-/** V8 looks at the version and the source's length alone: damaged or stale data would crash, or run as something else. */
+/** V8 looks at its version and the source's length alone: what it made of another text would run in place of this one. */
 function readCompiled(file: string, source: string): Buffer | null {
   let bytes: Buffer;
   try {
