@@ -9,6 +9,7 @@ const UNDISTURBED = [
   "test/keys/redis-failover.test.ts",
   "test/keys/revocation.test.ts",
   "test/gateway/redis-keys.test.ts",
+  "test/gateway/redis-faults.test.ts",
 ];
 
 export default defineConfig({

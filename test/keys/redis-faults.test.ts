@@ -1,107 +1,14 @@
 import { expect, it, type TestContext } from "vitest";
-import { encodeRecord } from "../../src/keys/record-codec.ts";
-import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import type { Lookup } from "../../src/keys/source.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
 import { openKeyInstance } from "../support/key-instance.ts";
-import { hashOf, recordOf, until } from "../support/key-parts.ts";
-import { describeRedis, type Shim, startRedis, startShim, type TestRedis } from "../support/redis.ts";
+import { hashOf, until } from "../support/key-parts.ts";
+import { describeRedis, startRedis, startShim } from "../support/redis.ts";
+import { COLD, FAULTS, type FaultCase, seedRecords, staysUp } from "../support/redis-faults.ts";
 
-const layout = createRedisLayout("sentinel:");
 const COMMAND_TIMEOUT_MS = 400;
 /** What a busy machine may add to any wait. */
 const SLACK_MS = 1000;
-const COLD = 400;
-
-interface FaultCase {
-  readonly name: string;
-  /** Whether records can be read all the same. */
-  readonly reads: boolean;
-  inject(server: TestRedis, shim: Shim): unknown;
-  heal(server: TestRedis, shim: Shim): unknown;
-}
-
-const byShim = (fault: Parameters<Shim["set"]>[0]) => ({
-  inject: (_server: TestRedis, shim: Shim) => shim.set(fault),
-  heal: (_server: TestRedis, shim: Shim) => shim.set({ kind: "none" }),
-});
-
-const FAULTS: readonly FaultCase[] = [
-  {
-    name: "down",
-    reads: false,
-    inject: (server) => server.kill(),
-    heal: async (server) => {
-      await server.restart();
-      await seed(server);
-    },
-  },
-  { name: "frozen", reads: false, inject: (server) => server.freeze(), heal: (server) => server.thaw() },
-  { name: "blackholed", reads: false, ...byShim({ kind: "freeze" }) },
-  {
-    name: "refusing",
-    reads: false,
-    inject: (_server, shim) => {
-      shim.set({ kind: "refuse" });
-      shim.cut();
-    },
-    heal: (_server, shim) => shim.set({ kind: "none" }),
-  },
-  { name: "far too slow", reads: false, ...byShim({ kind: "latency", ms: 1500 }) },
-  { name: "slow", reads: true, ...byShim({ kind: "latency", ms: 30 }) },
-  { name: "cut into single bytes", reads: true, ...byShim({ kind: "slice" }) },
-  { name: "reset in each answer", reads: false, ...byShim({ kind: "reset" }) },
-  { name: "garbage", reads: false, ...byShim({ kind: "garbage" }) },
-  {
-    name: "read-only",
-    reads: true,
-    inject: (server) => server.run("REPLICAOF", "127.0.0.1", "1"),
-    heal: (server) => server.run("REPLICAOF", "NO", "ONE"),
-  },
-  {
-    name: "out of memory",
-    reads: true,
-    inject: (server) => server.run("CONFIG", "SET", "maxmemory", "1mb"),
-    heal: (server) => server.run("CONFIG", "SET", "maxmemory", "0"),
-  },
-  {
-    name: "a wrong password",
-    reads: false,
-    inject: async (server, shim) => {
-      await server.run("CONFIG", "SET", "requirepass", "another");
-      shim.cut();
-    },
-    heal: (server) => server.run("-a", "another", "--no-auth-warning", "CONFIG", "SET", "requirepass", ""),
-  },
-  {
-    name: "no permission to read",
-    reads: false,
-    inject: (server) => server.run("ACL", "SETUSER", "default", "-getrange"),
-    heal: (server) => server.run("ACL", "SETUSER", "default", "+getrange"),
-  },
-  {
-    name: "loading",
-    reads: false,
-    inject: async (server) => {
-      await server.run("SAVE");
-      // Each of the keys takes 10 ms to load: four seconds in all.
-      await server.restartLoading(["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
-    },
-    heal: async (server) => {
-      await server.restart();
-      await seed(server);
-    },
-  },
-];
-
-/** The state of Redis' connection changes with these. With the others Redis answers, if unkindly. */
-const staysUp = ({ name, reads }: FaultCase) => reads || name === "no permission to read";
-
-async function seed(server: TestRedis): Promise<void> {
-  const secrets = ["warm", ...Array.from({ length: COLD }, (_, index) => `cold${index}`)];
-  const pairs = secrets.flatMap((secret) => [layout.key(hashOf(secret)), encodeRecord(recordOf(secret))]);
-  await server.run("MSET", ...pairs);
-}
 
 /** Tests run at once: what one opens must be closed when that very one ends. */
 async function setUp({ onTestFinished }: TestContext) {
@@ -112,7 +19,7 @@ async function setUp({ onTestFinished }: TestContext) {
     await shim.close();
     await server.close();
   });
-  await seed(server);
+  await seedRecords(server);
   const open = async (freshMs = 300) => {
     const instance = await openKeyInstance(
       { url: shim.url, commandTimeout: COMMAND_TIMEOUT_MS },

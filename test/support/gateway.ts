@@ -20,7 +20,10 @@ export interface GatewayOptions {
   readonly nodeOptions?: readonly string[];
   /** At most so many open descriptors (`ulimit -n`). */
   readonly descriptors?: number;
-  /** Which program to run in place of `dist/sentinel.js start -c FILE`; gets the folder and gives node's arguments. */
+  /**
+   * Which program to run in place of `dist/sentinel.js start -c FILE` (or of the one that SENTINEL_PROGRAM names); gets
+   * the folder and gives node's arguments.
+   */
   readonly program?: (folder: string) => readonly string[];
 }
 
@@ -78,7 +81,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   for (const [name, text] of Object.entries(options.files ?? {})) writeFileSync(join(folder, name), text);
 
   const program = options.program?.(folder) ?? [
-    resolve("dist/sentinel.js"),
+    resolve(process.env.SENTINEL_PROGRAM ?? "dist/sentinel.js"),
     "start",
     "-c",
     join(folder, "sentinel.yaml"),
@@ -98,6 +101,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await gateway.listening();
   } catch (error) {
     child.kill("SIGKILL");
+    rmSync(folder, { recursive: true, force: true });
     throw error;
   }
   return gateway;

@@ -88,6 +88,33 @@ describe("H. clients that take their time", () => {
     expect(rig.upstream.requests().filter((each) => each.target === "/any" && each.complete)).toEqual([]);
   });
 
+  it("173 5,000 half heads are 408 and closed in time, while others are served", async () => {
+    const clients: RawClient[] = [];
+    while (clients.length < 5000) {
+      const some = await connectMany(rig, 250);
+      for (const client of some) await client.write("GET /any HTTP/1.1\r\nHost: gw\r\nX-");
+      clients.push(...some);
+      await serveStranger();
+    }
+    for (const client of clients) await client.closed(20_000);
+    const statuses = new Map<number | undefined, number>();
+    for (const client of clients) {
+      const status = (await client.answer())?.status;
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+    }
+    expect([...statuses]).toEqual([[408, 5000]]);
+  }, 60_000);
+
+  it("173 5,000 silent connections are closed in time, without an answer, while others are served", async () => {
+    const clients: RawClient[] = [];
+    while (clients.length < 5000) {
+      clients.push(...(await connectMany(rig, 250)));
+      await serveStranger();
+    }
+    for (const client of clients) await client.closed(20_000);
+    expect(clients.filter((client) => client.received.length > 0)).toEqual([]);
+  }, 60_000);
+
   it("173 300 silent connections are closed in time, without an answer", async () => {
     const clients = await connectMany(rig, 300);
     const times = closeTimes(clients);
@@ -473,9 +500,63 @@ describe("H. several targets", () => {
     }
     // Nothing was sent to the target that refuses, so even a POST is tried on the other one.
     expect(statuses.filter((status) => status !== 200)).toEqual([]);
+
+    await new Promise<void>((done) => flaky.listen(port, "127.0.0.1", done));
+    let bodies: string[] = [];
+    const until = performance.now() + 20_000;
+    while (!bodies.includes("flaky") && performance.now() < until) {
+      await client.write(get("/x"));
+      bodies = [...bodies, (await client.answer())?.body.toString() ?? ""];
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    expect(bodies).toContain("flaky");
     client.destroy();
     await gateway.stop();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((done) => flaky.close(done));
     await upstream.stop();
+  });
+
+  it("184 a target whose health check fails gets nothing until it passes again", async () => {
+    const healthy = await RecordingUpstream.start();
+    let sick = false;
+    const other = await RecordingUpstream.start((request) =>
+      request.target === "/healthz" ? answer(sick ? 503 : 200, "") : answer(200, "other"),
+    );
+    const gateway = await startGateway({
+      config: {
+        upstreams: [
+          {
+            name: "two",
+            targets: [healthy.origin, other.origin],
+            healthCheck: { path: "/healthz", interval: "50ms", timeout: "1s" },
+          },
+        ],
+        routes: [{ name: "open", match: { pathPrefix: "/" }, auth: "none", upstream: "two" }],
+      },
+      keyring: RIG_KEYRING,
+    });
+    const client = await RawClient.connect(gateway.port);
+    const ask = async () => {
+      await client.write(get("/x"));
+      return (await client.answer())?.body.toString() === "other";
+    };
+    const becomes = (state: 0 | 1) =>
+      expect
+        .poll(async () => await (await fetch(`${gateway.adminOrigin}/metrics`)).text(), { timeout: 10_000 })
+        .toContain(`sentinel_upstream_healthy{upstream="two",target="${other.origin}"} ${state}`);
+    await becomes(1);
+    expect([await ask(), await ask()].filter(Boolean)).toHaveLength(1);
+    sick = true;
+    await becomes(0);
+    for (let round = 0; round < 20; round += 1) expect(await ask()).toBe(false);
+    sick = false;
+    await becomes(1);
+    expect([await ask(), await ask()].filter(Boolean)).toHaveLength(1);
+    client.destroy();
+    await gateway.stop();
+    await healthy.stop();
+    await other.stop();
   });
 });
 

@@ -1,0 +1,84 @@
+import dns from "node:dns";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, expect, it, vi } from "vitest";
+import type { UpstreamEngine, UpstreamOrigin } from "../../src/forward/forwarder.ts";
+import { createSocketEngine } from "../../src/forward/socket-engine.ts";
+import { RecordingHandler, upstreamRequest } from "./support.ts";
+
+const AGE_MS = 300;
+
+let engine: UpstreamEngine;
+let servers: Server[] = [];
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  engine.close();
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+  servers = [];
+});
+
+async function listen(address: string, port: number): Promise<number> {
+  const server = createServer((_, response) => response.end(address));
+  servers.push(server);
+  await new Promise<void>((listening) => server.listen(port, address, listening));
+  return (server.address() as AddressInfo).port;
+}
+
+/** The name's address from now on; null: it is not found. */
+let resolved: string | null = null;
+
+function resolveName(): void {
+  type Callback = (error: Error | null, address?: unknown, family?: number) => void;
+  vi.spyOn(dns, "lookup").mockImplementation(((_name: string, options: { all?: boolean }, callback: Callback) => {
+    const address = resolved;
+    process.nextTick(() => {
+      if (address === null) callback(Object.assign(new Error("getaddrinfo ENOTFOUND"), { code: "ENOTFOUND" }));
+      else if (options.all) callback(null, [{ address, family: 4 }]);
+      else callback(null, address, 4);
+    });
+  }) as unknown as typeof dns.lookup);
+}
+
+async function ask(origin: UpstreamOrigin): Promise<RecordingHandler> {
+  const handler = new RecordingHandler();
+  engine.send(upstreamRequest(origin), handler);
+  return handler.finished();
+}
+
+it("requests follow a name to its new address, though its old one goes on answering", async () => {
+  const port = await listen("127.0.0.1", 0);
+  await listen("127.0.0.2", port);
+  resolveName();
+  resolved = "127.0.0.1";
+  engine = createSocketEngine({ maxSocketAgeMs: AGE_MS });
+  const origin = { hostname: "orders.internal", port, tls: null };
+  expect((await ask(origin)).body).toBe("127.0.0.1");
+
+  resolved = "127.0.0.2";
+  const changedAt = performance.now();
+  const answers: { readonly at: number; readonly by: string }[] = [];
+  // A name that is asked all the time has a connection that is never idle: only its age ends it.
+  while (answers.at(-1)?.by !== "127.0.0.2") answers.push({ at: performance.now(), by: (await ask(origin)).body });
+  expect(answers.at(-1)!.at - changedAt).toBeLessThan(AGE_MS + 2000);
+  for (let round = 0; round < 20; round++) expect((await ask(origin)).body).toBe("127.0.0.2");
+});
+
+it("a name that is lost for a moment costs nothing while a connection lasts, and is refused after that", async () => {
+  const port = await listen("127.0.0.1", 0);
+  resolveName();
+  resolved = "127.0.0.1";
+  engine = createSocketEngine({ maxSocketAgeMs: AGE_MS });
+  const origin = { hostname: "orders.internal", port, tls: null };
+  await ask(origin);
+  resolved = null;
+  expect((await ask(origin)).body).toBe("127.0.0.1");
+  let last = await ask(origin);
+  while (last.error === null) last = await ask(origin);
+  expect(last.error).toMatchObject({ reason: "refused", nothingSent: true, detail: "ENOTFOUND" });
+  resolved = "127.0.0.1";
+  expect((await ask(origin)).body).toBe("127.0.0.1");
+});

@@ -1,0 +1,171 @@
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { Agent, createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { expect, it, type TestContext } from "vitest";
+import { type RunningGateway, startGateway } from "../support/gateway.ts";
+import { until } from "../support/key-parts.ts";
+import { describeRedis, startRedis, startShim } from "../support/redis.ts";
+import { COLD, FAULTS, type FaultCase, seedRecords, staysUp } from "../support/redis-faults.ts";
+
+const COMMAND_TIMEOUT_MS = 400;
+/** What a busy machine may add to any wait. */
+const SLACK_MS = 1500;
+
+/** A Redis behind a shim, an upstream, and gateways as processes; all of them closed when that very test ends. */
+async function setUp({ onTestFinished }: TestContext) {
+  const redis = await startRedis();
+  const shim = await startShim(redis.port);
+  await seedRecords(redis);
+  const upstream = createServer((asked, response) => {
+    if (asked.url !== "/slow") response.end("ok");
+    else setTimeout(() => response.end("ok"), 300);
+  }).listen(0, "127.0.0.1");
+  await once(upstream, "listening");
+  const gateways: RunningGateway[] = [];
+  const agent = new Agent({ keepAlive: true });
+  onTestFinished(async () => {
+    redis.thaw();
+    for (const gateway of gateways) if (gateway.alive) await gateway.stop();
+    agent.destroy();
+    upstream.closeAllConnections();
+    upstream.close();
+    await shim.close();
+    await redis.close();
+  });
+
+  async function open(): Promise<Instance> {
+    const gateway = await startGateway({
+      config: {
+        keys: { prefix: "", source: { type: "redis" }, cache: { fresh: "300ms", missing: "100ms" } },
+        redis: { url: shim.url, commandTimeout: `${COMMAND_TIMEOUT_MS}ms` },
+        upstreams: [{ name: "ok", targets: [`http://127.0.0.1:${(upstream.address() as AddressInfo).port}`] }],
+        routes: [{ name: "all", match: { pathPrefix: "/" }, permissions: "api.a.read_api", upstream: "ok" }],
+      },
+    });
+    gateways.push(gateway);
+    let next = 0;
+    const ask = (key: string, path = "/x") => timedAsk(gateway, agent, key, path);
+    return { gateway, ask, cold: () => `cold${next++ % COLD}` };
+  }
+  return { redis, shim, open };
+}
+
+interface Instance {
+  readonly gateway: RunningGateway;
+  ask(key: string, path?: string): Promise<{ status: number; ms: number }>;
+  /** The next of the keys that are in Redis and were not asked for lately. */
+  cold(): string;
+}
+
+function timedAsk(gateway: RunningGateway, agent: Agent, key: string, path: string) {
+  const startedAt = performance.now();
+  return new Promise<{ status: number; ms: number }>((resolve, reject) => {
+    const headers = { authorization: `Bearer ${key}` };
+    request({ host: "127.0.0.1", port: gateway.port, path, agent, headers }, (response) => {
+      const status = response.statusCode ?? 0;
+      response.resume().on("end", () => resolve({ status, ms: performance.now() - startedAt }));
+    })
+      .on("error", reject)
+      .end();
+  });
+}
+
+const isReady = async ({ gateway }: Instance) => (await fetch(`${gateway.adminOrigin}/readyz`)).status === 200;
+
+const ready = (instance: Instance) => until("ready", () => isReady(instance));
+
+function stateChanges({ gateway }: Instance): unknown[] {
+  return gateway.logs().flatMap(({ event }) => (event === "redis_up" || event === "redis_down" ? [event] : []));
+}
+
+/** Known keys pass, others are 200 where Redis can be read and 503 where not; few wait, and none longer than a command. */
+async function endure(instance: Instance, fault: FaultCase): Promise<void> {
+  const { ask, cold, gateway } = instance;
+  const expected = fault.reads ? 200 : 503;
+  const waits: number[] = [];
+  await until(`${fault.name} shows`, async () => {
+    const { status, ms } = await ask(cold());
+    waits.push(ms);
+    expect([200, 503]).toContain(status);
+    return status === expected;
+  });
+  if (!staysUp(fault)) {
+    await until("it is noticed", async () => {
+      waits.push((await ask(cold())).ms);
+      return stateChanges(instance).at(-1) === "redis_down";
+    });
+  }
+  let late = 0;
+  for (let round = 0; round < 100; round += 1) {
+    const { status, ms } = await ask(cold());
+    expect(status).toBe(expected);
+    if (ms > COMMAND_TIMEOUT_MS / 2) late += 1;
+    waits.push(ms);
+    if (round % 10 === 0) expect((await ask("warm")).status).toBe(200);
+  }
+  expect(Math.max(...waits)).toBeLessThan(COMMAND_TIMEOUT_MS + SLACK_MS);
+  // A breaker: a request now and then tries whether Redis is back, the others are told at once.
+  if (!staysUp(fault)) expect(late).toBeLessThan(20);
+  expect(gateway.alive).toBe(true);
+  expect((await fetch(`${gateway.adminOrigin}/livez`)).status).toBe(200);
+}
+
+async function recovers(instance: Instance): Promise<void> {
+  await until("it is back", async () => (await instance.ask(instance.cold())).status === 200, 10_000);
+  await ready(instance);
+}
+
+describeRedis.concurrent("a gateway with Redis", () => {
+  for (const fault of FAULTS) {
+    it(`${fault.name} at the start: opens, tells nobody that a key is bad, becomes ready by itself`, async (context) => {
+      const { redis, shim, open } = await setUp(context);
+      await fault.inject(redis, shim);
+      const instance = await open();
+      const { status } = await instance.ask(instance.cold());
+      expect(fault.reads ? [200, 503] : [503]).toContain(status);
+      if (fault.reads) await ready(instance);
+      else if (!staysUp(fault)) expect(await isReady(instance)).toBe(false);
+      await fault.heal(redis, shim);
+      await recovers(instance);
+      await until("it is told", () => stateChanges(instance).at(-1) === "redis_up");
+    });
+
+    it(`${fault.name} while it serves, across a reload, and back: known keys pass, one line a change`, async (context) => {
+      const { redis, shim, open } = await setUp(context);
+      const instance = await open();
+      const { gateway } = instance;
+      await ready(instance);
+      expect((await instance.ask("warm")).status).toBe(200);
+      await fault.inject(redis, shim);
+      await endure(instance, fault);
+
+      const file = join(gateway.folder, "sentinel.yaml");
+      writeFileSync(file, readFileSync(file, "utf8").replace("name: all", "name: everything"));
+      await gateway.waitForRecord(({ event }) => event === "config_reloaded");
+      await endure(instance, fault);
+
+      await fault.heal(redis, shim);
+      await recovers(instance);
+      const changes = staysUp(fault) ? ["redis_up"] : ["redis_up", "redis_down", "redis_up"];
+      await until("the change is told", () => stateChanges(instance).length >= changes.length);
+      expect(stateChanges(instance)).toEqual(changes);
+    });
+
+    it(`${fault.name} at the end: what is under way is answered, and the process ends with 0`, async (context) => {
+      const { redis, shim, open } = await setUp(context);
+      const instance = await open();
+      await ready(instance);
+      expect((await instance.ask("warm")).status).toBe(200);
+      await fault.inject(redis, shim);
+      const underWay = instance.ask("warm", "/slow");
+      const waiting = instance.ask(instance.cold());
+      await instance.gateway.waitForRecord(({ path }) => path === "/x");
+      instance.gateway.signal("SIGTERM");
+      expect((await underWay).status).toBe(200);
+      expect([200, 503]).toContain((await waiting).status);
+      expect(await instance.gateway.exited).toBe(0);
+    });
+  }
+});

@@ -1,0 +1,100 @@
+import { encodeRecord } from "../../src/keys/record-codec.ts";
+import { createRedisLayout } from "../../src/keys/redis-layout.ts";
+import { hashOf, recordOf } from "./key-parts.ts";
+import type { Shim, TestRedis } from "./redis.ts";
+
+const layout = createRedisLayout("sentinel:");
+
+/** What can be wrong with a Redis, how it comes about, and how it ends. */
+export interface FaultCase {
+  readonly name: string;
+  /** Whether records can be read all the same. */
+  readonly reads: boolean;
+  inject(server: TestRedis, shim: Shim): unknown;
+  heal(server: TestRedis, shim: Shim): unknown;
+}
+
+const byShim = (fault: Parameters<Shim["set"]>[0]) => ({
+  inject: (_server: TestRedis, shim: Shim) => shim.set(fault),
+  heal: (_server: TestRedis, shim: Shim) => shim.set({ kind: "none" }),
+});
+
+export const FAULTS: readonly FaultCase[] = [
+  {
+    name: "down",
+    reads: false,
+    inject: (server) => server.kill(),
+    heal: async (server) => {
+      await server.restart();
+      await seedRecords(server);
+    },
+  },
+  { name: "frozen", reads: false, inject: (server) => server.freeze(), heal: (server) => server.thaw() },
+  { name: "blackholed", reads: false, ...byShim({ kind: "freeze" }) },
+  {
+    name: "refusing",
+    reads: false,
+    inject: (_server, shim) => {
+      shim.set({ kind: "refuse" });
+      shim.cut();
+    },
+    heal: (_server, shim) => shim.set({ kind: "none" }),
+  },
+  { name: "far too slow", reads: false, ...byShim({ kind: "latency", ms: 1500 }) },
+  { name: "slow", reads: true, ...byShim({ kind: "latency", ms: 30 }) },
+  { name: "cut into single bytes", reads: true, ...byShim({ kind: "slice" }) },
+  { name: "reset in each answer", reads: false, ...byShim({ kind: "reset" }) },
+  { name: "garbage", reads: false, ...byShim({ kind: "garbage" }) },
+  {
+    name: "read-only",
+    reads: true,
+    inject: (server) => server.run("REPLICAOF", "127.0.0.1", "1"),
+    heal: (server) => server.run("REPLICAOF", "NO", "ONE"),
+  },
+  {
+    name: "out of memory",
+    reads: true,
+    inject: (server) => server.run("CONFIG", "SET", "maxmemory", "1mb"),
+    heal: (server) => server.run("CONFIG", "SET", "maxmemory", "0"),
+  },
+  {
+    name: "a wrong password",
+    reads: false,
+    inject: async (server, shim) => {
+      await server.run("CONFIG", "SET", "requirepass", "another");
+      shim.cut();
+    },
+    heal: (server) => server.run("-a", "another", "--no-auth-warning", "CONFIG", "SET", "requirepass", ""),
+  },
+  {
+    name: "no permission to read",
+    reads: false,
+    inject: (server) => server.run("ACL", "SETUSER", "default", "-getrange"),
+    heal: (server) => server.run("ACL", "SETUSER", "default", "+getrange"),
+  },
+  {
+    name: "loading",
+    reads: false,
+    inject: async (server) => {
+      await server.run("SAVE");
+      // Each of the keys takes 10 ms to load: four seconds in all.
+      await server.restartLoading(["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
+    },
+    heal: async (server) => {
+      await server.restart();
+      await seedRecords(server);
+    },
+  },
+];
+
+/** The state of Redis' connection changes with these. With the others Redis answers, if unkindly. */
+export const staysUp = ({ name, reads }: FaultCase) => reads || name === "no permission to read";
+
+/** How many records `seedRecords` writes beside the one of the secret `warm`: `cold0`, `cold1` ... */
+export const COLD = 400;
+
+export async function seedRecords(server: TestRedis): Promise<void> {
+  const secrets = ["warm", ...Array.from({ length: COLD }, (_, index) => `cold${index}`)];
+  const pairs = secrets.flatMap((secret) => [layout.key(hashOf(secret)), encodeRecord(recordOf(secret))]);
+  await server.run("MSET", ...pairs);
+}

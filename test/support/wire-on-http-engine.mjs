@@ -1,0 +1,47 @@
+// `npm run test:reference`: the wire suite once more, on a gateway whose upstream engine is the reference one.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { build } from "esbuild";
+
+const folder = mkdtempSync(join(tmpdir(), "sentinel-reference-"));
+try {
+  const program = join(folder, "sentinel.mjs");
+  await build({
+    entryPoints: ["src/main.ts"],
+    outfile: program,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20.19",
+    logLevel: "error",
+    define: { SENTINEL_VERSION: '"reference"' },
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+    plugins: [referenceEngine()],
+  });
+  const vitest = [
+    resolve("node_modules/vitest/vitest.mjs"),
+    "run",
+    ...(process.argv.slice(2).length > 0 ? process.argv.slice(2) : ["test/wire"]),
+  ];
+  const env = { ...process.env, SENTINEL_PROGRAM: program, SENTINEL_ENGINE: "http" };
+  process.exitCode = spawnSync(process.execPath, vitest, { stdio: "inherit", env }).status ?? 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function referenceEngine() {
+  return {
+    name: "reference-engine",
+    setup: ({ onLoad }) => {
+      onLoad({ filter: /[/\\]forward[/\\]socket-engine\.ts$/ }, () => ({
+        loader: "ts",
+        resolveDir: resolve("src/forward"),
+        contents: 'export { createHttpEngine as createSocketEngine } from "./http-engine.ts";',
+      }));
+    },
+  };
+}

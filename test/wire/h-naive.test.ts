@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { RawClient } from "../support/raw-client.ts";
+import { answerOk } from "../support/recording-upstream.ts";
+import { auth, Rig } from "../support/rig.ts";
+import { get, post } from "./wire.ts";
+
+/** The checks of h-overload.test.ts on a gateway without these defences: each is seen to fail there. */
+describe("H. on a naive gateway", () => {
+  let rig: Rig;
+  beforeAll(async () => {
+    rig = await Rig.startNaive();
+  });
+  afterAll(() => rig?.stop().catch(() => {})); // What it left behind is the finding.
+  beforeEach(() => rig.upstream.reset());
+
+  it("173 a slow head is not closed in the time that Sentinel is given", async () => {
+    const client = await rig.connect();
+    await client.write("GET /any HTTP/1.1\r\nHost: gw\r\nX-");
+    await expect(client.closed(2000)).rejects.toThrow();
+    client.destroy();
+  });
+
+  it("173 a slow body is not closed in the time that Sentinel is given", async () => {
+    const client = await rig.connect();
+    await client.write(`POST /any HTTP/1.1\r\nHost: gw\r\n${auth()}Content-Length: 1000\r\n\r\n`);
+    await expect(client.closed(3000)).rejects.toThrow();
+    client.destroy();
+  });
+
+  it("175 pipelined requests are all begun at once", async () => {
+    let inProgress = 0;
+    rig.upstream.script = (request) => {
+      if (request.target.startsWith("/any/p")) inProgress += 1;
+      return null;
+    };
+    const client = await rig.connect();
+    await client.write(Array.from({ length: 150 }, (_, index) => get(`/any/p${index}`, auth())).join(""));
+    await rig.upstream.until(() => inProgress > 100, 5000);
+    client.destroy();
+  });
+
+  it("176 a body over the limit reaches the upstream", async () => {
+    const client = await rig.connect();
+    await client.write(post("/small", "a".repeat(1025), auth()));
+    expect((await client.answer())?.status).toBe(200);
+    client.destroy();
+  });
+
+  it("177 no connection is too many", async () => {
+    const clients = await Promise.all(Array.from({ length: 60 }, () => rig.connect()));
+    for (const client of clients) {
+      await client.write(get("/public/kept"));
+      expect((await client.answer())?.status).toBe(200);
+    }
+    for (const client of clients) client.destroy();
+  });
+
+  it("178 an event loop that falls behind takes new work all the same", async () => {
+    const client = await rig.connect();
+    for (let round = 0; round < 8; round += 1) {
+      rig.gateway.signal("SIGSTOP");
+      await new Promise((done) => setTimeout(done, 320));
+      await client.write(get("/any", auth()));
+      rig.gateway.signal("SIGCONT");
+      expect((await client.answer())?.status).toBe(200);
+    }
+    client.destroy();
+  });
+
+  it("180 a client that leaves while it waits leaves the upstream's request open", async () => {
+    rig.upstream.script = () => null;
+    const client = await rig.connect();
+    await client.write(get("/any/leave", auth()));
+    const mine = () => rig.upstream.connections.filter((each) => !each.closed && each.bytes().includes("/any/leave"));
+    await rig.upstream.until(() => mine().length > 0);
+    client.reset();
+    await expect(rig.upstream.until(() => mine().length === 0, 1500)).rejects.toThrow();
+  });
+
+  it("181 a GET on a pooled connection that died is an error to its client", async () => {
+    const warm = await rig.connect();
+    rig.upstream.script = (request, connection) => {
+      if (request.target !== "/any/dead" || connection.answered === 1) return answerOk(request);
+      connection.resetNow();
+      return null;
+    };
+    const statuses: (number | undefined)[] = [];
+    for (let round = 0; round < 5; round += 1) {
+      await warm.write(get("/any/warm", auth()));
+      await warm.answer();
+      await warm.write(get("/any/dead", auth()));
+      statuses.push((await warm.answer())?.status);
+    }
+    expect(statuses.filter((status) => status !== 200)).not.toEqual([]);
+    warm.destroy();
+  });
+
+  it("194 a body of an upstream that ends short looks like one that goes on", async () => {
+    rig.upstream.script = (request, connection) => {
+      if (!request.target.startsWith("/any/short")) return answerOk(request);
+      setTimeout(() => connection.socket.end(), 20);
+      return "HTTP/1.1 200 OK\r\nX-Recorder: 1\r\nContent-Length: 100\r\n\r\npartial";
+    };
+    const client: RawClient = await rig.connect();
+    await client.write(get("/any/short", auth()));
+    await client.until(() => client.received.includes("partial"));
+    await expect(client.closed(2000)).rejects.toThrow();
+    client.destroy();
+  });
+});
