@@ -27,7 +27,7 @@ try {
     "run",
     ...(process.argv.slice(2).length > 0 ? process.argv.slice(2) : ["test/wire"]),
   ];
-  const env = { ...process.env, SENTINEL_PROGRAM: program, SENTINEL_ENGINE: "http" };
+  const env = { ...process.env, SENTINEL_PROGRAM: program };
   process.exitCode = spawnSync(process.execPath, vitest, { stdio: "inherit", env }).status ?? 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

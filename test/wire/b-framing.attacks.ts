@@ -392,8 +392,9 @@ export const chunkedBodies: Attack[] = [
     },
     expect: [servedAndClosed(1, 403), served(1, 403)],
     claim: async ({ rig }) => {
-      const [connection] = rig.upstream.connections.filter((each) => each.bytes().includes("POST /any"));
-      await rig.upstream.until(() => connection?.closed !== false);
+      const mine = rig.upstream.connections.filter((each) => each.bytes().includes("Content-Length: 100000\r\n"));
+      expect(mine).toHaveLength(1);
+      await rig.upstream.until(() => mine.every(({ closed }) => closed));
     },
   },
   {
