@@ -25,12 +25,17 @@ export async function freePort() {
 export async function startRedis() {
   const port = await freePort();
   const args = ["--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"].map(String);
-  const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
+  let child;
+  const launch = async () => {
+    child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
+    await said(child, /Ready to accept connections/);
+  };
+  await launch();
   closers.push(() => child.kill("SIGKILL"));
-  await said(child, /Ready to accept connections/);
   const cli = async (...command) =>
     (await promisify(execFile)("redis-cli", ["-p", String(port), ...command])).stdout.trim();
-  return { port, pid: child.pid, url: `redis://127.0.0.1:${port}`, cli };
+  const signal = (name) => child.kill(name);
+  return { port, pid: child.pid, url: `redis://127.0.0.1:${port}`, cli, signal, restart: launch };
 }
 
 export async function startUpstream() {
