@@ -32,7 +32,14 @@ export default defineConfig({
       {
         extends: true,
         // A machine that hangs for a second in the wrong moment gets one more try; a defect fails twice.
-        test: { name: "undisturbed", include: UNDISTURBED, maxWorkers: 2, retry: 1, sequence: { groupOrder: 1 } },
+        test: {
+          name: "undisturbed",
+          include: UNDISTURBED,
+          maxWorkers: 2,
+          maxConcurrency: 3,
+          retry: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
     coverage: {
