@@ -129,7 +129,9 @@ describeRedis.concurrent("a gateway with Redis", () => {
       else if (!staysUp(fault)) expect(await isReady(instance)).toBe(false);
       await fault.heal(redis, shim);
       await recovers(instance);
+      const changes = staysUp(fault) ? ["redis_up"] : ["redis_down", "redis_up"];
       await until("it is told", () => stateChanges(instance).at(-1) === "redis_up");
+      expect(stateChanges(instance)).toEqual(changes);
     });
 
     it(`${fault.name} while it serves, across a reload, and back: known keys pass, one line a change`, async (context) => {
