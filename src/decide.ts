@@ -155,7 +155,7 @@ function permitWithIds(
     query: head.target.query,
     headerCount: (name) => headerCount(head, name),
     headerValue: (name) => headerValue(head, name),
-    body: body === null ? null : parseJsonBody(body, head.contentType),
+    body: body === null ? null : parseJsonBody(body, head.contentType, isCoded(head)),
   });
   if ("kind" in values) {
     const label = values.code === "user:bad_request:invalid_resource_id" ? "invalid_resource_id" : null;
@@ -193,6 +193,12 @@ function refuse(
   evidence: Evidence,
 ): Verdict {
   return { kind: "refuse", label, fault: reason, route, record, evidence };
+}
+
+/** RFC 9110 section 8.4.1: `identity` says that there is no coding. */
+function isCoded(head: RequestHead): boolean {
+  if (headerCount(head, "content-encoding") === 0) return false;
+  return headerValue(head, "content-encoding")?.toLowerCase() !== "identity";
 }
 
 /** An expired key is no key (contract section 4); only the metric and `explain` tell the two apart. */

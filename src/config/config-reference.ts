@@ -191,7 +191,8 @@ a literal \`*\` grant satisfies it. \`*\` means nothing anywhere else.
 
 The id may come from the request: \`{path.NAME}\`, \`{query.NAME}\`, \`{header.NAME}\`, \`{body.a.b}\`. The value must be 1 to 255
 letters, digits, \`_\` or \`-\`; anything else is 400 and never a wildcard. \`{body...}\` reads a JSON body of at most
-\`maxBodySize\` (1MiB unless given), once the key was found good, and sends on the very same bytes.
+\`maxBodySize\` (1MiB unless given), once the key was found good, and sends on the very same bytes. A body with a
+\`Content-Encoding\` is 400: what it says once decoded is not what was judged.
 
 ## Keys
 

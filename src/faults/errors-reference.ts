@@ -71,8 +71,8 @@ const ADVICE: Readonly<Record<FaultCode, Advice>> = {
     remedy: "Send the id as the detail asks for it.",
   },
   "user:bad_request:invalid_body": {
-    when: "The route's `permissions` take an id from the body, which is not a JSON body: no or another content type, not UTF-8, not JSON, or a member that is there twice.",
-    remedy: "Send `Content-Type: application/json` and one JSON value.",
+    when: "The route's `permissions` take an id from the body, which is not a JSON body: no or another content type, a content coding, not UTF-8, not JSON, or a member that is there twice.",
+    remedy: "Send `Content-Type: application/json` and one JSON value, not compressed.",
   },
   "user:bad_request:ambiguous_path": {
     when: "The request target is one that different servers read differently: dot segments, `//`, a backslash, an escape of an escape, control characters, bytes that are not UTF-8; `%2F` or `;` where the route does not allow them.",

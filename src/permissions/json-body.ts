@@ -1,7 +1,8 @@
 /**
  * Reads a JSON body for `{body...}` placeholders (contract section 2.3). The gateway decides on what it reads here and
  * sends on the very same bytes, so a body that another parser could read differently is refused: a member that appears
- * twice (the first wins in some, the last in others), bytes that are not UTF-8, another charset, a byte order mark.
+ * twice (the first wins in some, the last in others), bytes that are not UTF-8, another charset, a byte order mark,
+ * a content coding.
  */
 export type JsonBody =
   | { readonly kind: "object"; readonly members: Readonly<Record<string, unknown>> }
@@ -10,7 +11,9 @@ export type JsonBody =
 
 export const MAX_JSON_DEPTH = 64;
 
-export function parseJsonBody(bytes: Uint8Array, contentType: string | null): JsonBody {
+/** `coded`: it comes with a Content-Encoding, so that its reader reads something else than these bytes. */
+export function parseJsonBody(bytes: Uint8Array, contentType: string | null, coded = false): JsonBody {
+  if (coded) return refused("must come without a Content-Encoding");
   if (contentType === null) return refused("must come with Content-Type: application/json");
   const type = contentTypeProblem(contentType);
   if (type !== null) return refused(type);

@@ -413,6 +413,33 @@ export const routing: Attack[] = [
     send: post("/v2/keys.createKey", body, `${auth()}Content-Type: application/json\r\n`),
     expect: denied(400, "err:user:bad_request:invalid_body"),
   })),
+  ...["gzip", "br", "deflate", "identity, br", "x-any", ""].map((coding) => ({
+    name: `092 a body that the upstream reads as another, by the coding ${JSON.stringify(coding)}, is 400`,
+    send: post(
+      "/v2/keys.createKey",
+      '{"apiId":"api_1"}',
+      `${auth()}Content-Type: application/json\r\nContent-Encoding: ${coding}\r\n`,
+    ),
+    expect: denied(400, "err:user:bad_request:invalid_body"),
+  })),
+  {
+    name: "092 the coding in another spelling, or a second one, is 400 too",
+    send: post(
+      "/v2/keys.createKey",
+      '{"apiId":"api_1"}',
+      `${auth()}Content-Type: application/json\r\nContent-Encoding: identity\r\nContent_Encoding: br\r\n`,
+    ),
+    expect: denied(400, "err:user:bad_request:invalid_body"),
+  },
+  {
+    name: "092 identity is no coding",
+    send: post(
+      "/v2/keys.createKey",
+      '{"apiId":"api_1"}',
+      `${auth()}Content-Type: application/json\r\nContent-Encoding: Identity\r\n`,
+    ),
+    expect: served(),
+  },
   {
     name: "092 a body that was read goes on as the very same bytes",
     send: post(
