@@ -67,7 +67,7 @@ function readBodyMember(body: JsonBody, members: readonly string[]): Reading {
 
 /**
  * The one parameter of that name, names and values decoded. A second one is a repeat also where only a lenient reader
- * takes it for the same: in another case, with `[]`, cut off by a `;` or a NUL. Otherwise the upstream could act on an id
+ * takes it for the same: in another case, with `[]` or half of it, cut off by a `;` or a NUL. Otherwise the upstream could act on an id
  * that was never authorised (web cache and parameter cloaking, CVE-2021-23336).
  */
 function readParameter(query: string, name: string): Reading {
@@ -79,7 +79,7 @@ function readParameter(query: string, name: string): Reading {
       const equals = piece.indexOf("=");
       const pieceName = decodeComponent(equals < 0 ? piece : piece.slice(0, equals));
       if (pieceName === null) return INVALID;
-      if (lenientName(pieceName) !== wanted) continue;
+      if (!readsAs(pieceName, wanted)) continue;
       count += 1;
       // The value of a pair reaches to its end: with a `;` in it, it is no id.
       if (pieceName !== name || index > 0) return count > 1 ? REPEATED : INVALID;
@@ -91,10 +91,18 @@ function readParameter(query: string, name: string): Reading {
   return asId(value ?? undefined);
 }
 
-/** What the most lenient of readers (PHP, ASP.NET) makes of a parameter's name: `api.id[]` is `api_id` there. */
-function lenientName(name: string): string {
+/** Whether some reader takes `name` for `wanted`, a lenient name: `api.id[]` is `api_id`, and to PHP `api[id` is too. */
+function readsAs(name: string, wanted: string): boolean {
   const bracket = name.indexOf("[");
-  return foldName((bracket < 0 ? name : name.slice(0, bracket)).trimStart().replaceAll(/[. ]/g, "_"));
+  return lenientName(name) === wanted || (bracket !== -1 && lenientName(name.slice(0, bracket)) === wanted);
+}
+
+/**
+ * What the most lenient of readers (PHP, ASP.NET) makes of a parameter's name. A bracket that nothing closes is one more
+ * character there that a name can not have; where one closes it, this is nobody's name.
+ */
+function lenientName(name: string): string {
+  return foldName(name.trimStart().replaceAll(/[. []/g, "_"));
 }
 
 /** Null for a broken escape, or bytes that are not UTF-8. */
