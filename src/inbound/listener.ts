@@ -55,6 +55,8 @@ export interface RequestHandler {
 
 /** How long a connection that was just busy may stay open without a request once nothing is accepted any more. */
 const IDLE_GRACE_MS = 1000;
+/** How often connections without a request are looked through, in milliseconds. */
+const SWEEP_MS = 1000;
 
 /**
  * Where clients connect. Node's own HTTP server parses requests; this adds what it leaves open: time-outs for silent
@@ -107,6 +109,8 @@ export class Listener {
       this.#server.once("error", reject);
       this.#server.listen(address, () => {
         this.#server.off("error", reject);
+        const sweep = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+        this.#server.once("close", () => clearInterval(sweep));
         resolve(this.#server.address() as AddressInfo);
       });
     });
@@ -132,6 +136,15 @@ export class Listener {
       this.#endIdle(IDLE_GRACE_MS);
       setTimeout(() => this.#endIdle(0), IDLE_GRACE_MS).unref();
     });
+  }
+
+  /**
+   * Empty lines between requests are skipped by the parser and are no request, but every byte renews the socket's own
+   * time-out. A request that began in time and took its time is over by then too, or answered 408.
+   */
+  #sweep(): void {
+    const { idleTimeout, headerTimeout } = this.#options.limits;
+    this.#endIdle(idleTimeout + headerTimeout + 2 * SWEEP_MS);
   }
 
   #endIdle(graceMs: number): void {

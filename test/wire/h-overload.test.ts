@@ -105,6 +105,20 @@ describe("H. clients that take their time", () => {
     expect(time).toBeLessThan(IDLE_TIMEOUT + 2500);
   });
 
+  it("173 empty lines are no request: they keep no connection open, neither behind one nor on a new connection", async () => {
+    const clients = await connectMany(rig, 4);
+    for (const client of clients.slice(0, 2)) {
+      await client.write(get("/public"));
+      expect((await client.answer())?.status).toBe(200);
+    }
+    const dripping = setInterval(() => {
+      for (const client of clients) void client.write("\r\n");
+    }, 100);
+    const times = await closeTimes(clients);
+    clearInterval(dripping);
+    expect(Math.max(...times)).toBeLessThan(IDLE_TIMEOUT + HEADER_TIMEOUT + 5000);
+  });
+
   it("173 150,000 requests of a client that takes no answer are not read ahead, and it is closed in time", async () => {
     const client = await RawClient.connect(rig.gateway.port, { paused: true });
     const closed = new Promise((done) => client.socket.once("close", done));
