@@ -71,6 +71,8 @@ export class Listener {
   readonly #connectionEvent: "connection" | "secureConnection";
   /** As `ServerResponse` says it. */
   readonly #keepAliveFields: string;
+  /** Nothing is accepted any more. */
+  #closing = false;
 
   constructor(options: ListenerOptions) {
     const { limits, tls } = options;
@@ -131,10 +133,13 @@ export class Listener {
    */
   close(): Promise<void> {
     return new Promise((resolve) => {
+      this.#closing = true;
       // http.Server's own close() would cut idle connections at once.
       NetServer.prototype.close.call(this.#server, () => resolve());
       this.#endIdle(IDLE_GRACE_MS);
       setTimeout(() => this.#endIdle(0), IDLE_GRACE_MS).unref();
+      // What began before is not asked for another request either, unless its answer has said otherwise already.
+      for (const { active } of this.#connections) if (active !== null) active.response.shouldKeepAlive = false;
     });
   }
 
@@ -144,7 +149,7 @@ export class Listener {
    */
   #sweep(): void {
     const { idleTimeout, headerTimeout } = this.#options.limits;
-    this.#endIdle(idleTimeout + headerTimeout + 2 * SWEEP_MS);
+    this.#endIdle(this.#closing ? IDLE_GRACE_MS : idleTimeout + headerTimeout + 2 * SWEEP_MS);
   }
 
   #endIdle(graceMs: number): void {

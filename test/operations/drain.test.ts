@@ -107,6 +107,20 @@ describe("SIGTERM", () => {
     expect(await gateway.exited).toBe(0);
   });
 
+  it("asks no client for another request, not even with the answer to one that began before", async () => {
+    const gateway = await launch({ delay: "0ms", timeout: "30s" });
+    const began = performance.now();
+    const reply = fetch(`${gateway.origin}/hold`);
+    await upstream.held();
+    gateway.signal("SIGTERM");
+    await vi.waitUntil(() => refused(gateway.port), { timeout: 5000, interval: 20 });
+    upstream.release();
+    expect((await reply).headers.get("connection")).toBe("close");
+    expect(await (await reply).text()).toBe("held by orders");
+    expect(await gateway.exited).toBe(0);
+    expect(performance.now() - began).toBeLessThan(20_000);
+  });
+
   it("ends what does not finish in drain.timeout, says so, and still exits with 0", async () => {
     const gateway = await launch({ delay: "0ms", timeout: "300ms" });
     const reply = fetch(`${gateway.origin}/hold`).then((answer) => answer.text());
