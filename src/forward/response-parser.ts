@@ -308,7 +308,9 @@ export class ResponseParser {
     const empty = this.#headRequest || status === 204 || status === 304;
     const bodyless = empty || this.#length === 0;
     const untilClose = !bodyless && !this.#chunked && this.#length === -1;
-    this.keepAlive = this.#minor === 1 && !this.#close && !untilClose;
+    // Told of a body that is not to come: some servers send it all the same, as the answer to somebody's next request.
+    const mayFollow = (this.#headRequest || status === 204) && (this.#chunked || this.#length > 0);
+    this.keepAlive = this.#minor === 1 && !this.#close && !untilClose && !mayFollow;
     this.#remaining = bodyless ? 0 : this.#length;
     this.#state = untilClose ? UNTIL_CLOSE : this.#chunked ? CHUNK_SIZE : LENGTH;
     this.#sink.onHead(status, this.#reason, this.#headers, bodyless);

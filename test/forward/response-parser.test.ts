@@ -100,8 +100,8 @@ describe("an answer", () => {
   });
 
   it.each([
-    ["a HEAD request's", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true],
-    ["a HEAD request's, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true],
+    ["a HEAD request's", "HTTP/1.1 200 OK\r\n\r\n", true],
+    ["a HEAD request's, of an empty body", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true],
     ["204", "HTTP/1.1 204 No Content\r\n\r\n", false],
     ["304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false],
     ["length 0", "HTTP/1.1 200 OK\r\nContent-Length: 000\r\n\r\n", false],
@@ -111,6 +111,18 @@ describe("an answer", () => {
     expect(events[0]).toMatchObject({ bodyless: true });
     expect(events[1]).toEqual({ end: [] });
     expect({ keepAlive, excess }).toEqual({ keepAlive: true, excess: false });
+  });
+
+  it.each([
+    ["to a HEAD request with a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true],
+    ["to a HEAD request in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true],
+    ["204 with a length", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", false],
+    ["204 in chunks", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false],
+  ])("that speaks of a body and has none is the last on its connection: %s", (_name, text, head) => {
+    const { events, keepAlive } = parse(text, { head });
+    expect(events[0]).toMatchObject({ bodyless: true });
+    expect(events[1]).toEqual({ end: [] });
+    expect(keepAlive).toBe(false);
   });
 
   it("comes after its interim answers", () => {
