@@ -392,8 +392,9 @@ function parseFault(error: ParseError, limits: ListenerLimits): Fault {
 
 /** The version itself may be one of ours, but a bare LF or a space follows it. */
 function endsLineBadly({ rawPacket, bytesParsed }: ParseError): boolean {
-  const byte = rawPacket?.[bytesParsed ?? 0];
-  return byte === 0x0a || byte === 0x20;
+  const at = bytesParsed ?? 0;
+  // The parser stops at a space, and behind a bare LF.
+  return rawPacket?.[at] === 0x20 || rawPacket?.[at - 1] === 0x0a;
 }
 
 /** Too many bytes before the end of the head: whose they are shows in where the first line came to an end. */
