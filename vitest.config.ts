@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 const UNDISTURBED = [
   "test/operations/**/*.test.ts",
   "test/wire/h-overload.test.ts",
+  "test/wire/h-shedding.test.ts",
   "test/wire/fuzz.test.ts",
   "test/keys/redis-faults.test.ts",
   "test/keys/redis-failover.test.ts",

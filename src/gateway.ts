@@ -1,4 +1,4 @@
-import { STATUS_CODES } from "node:http";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
 import { answerWhole, canAnswerWhole, formatFields, formatStatusLine } from "./answer.ts";
 import { decide, type ReadBody, type Verdict } from "./decide.ts";
 import { type Exchange, formatServerTiming } from "./exchange.ts";
@@ -219,8 +219,14 @@ function identify(exchange: Exchange, snapshot: Snapshot): RequestHead | Fault {
 }
 
 function hasBody({ head, request }: Exchange): boolean {
-  if (head === null) return true;
+  if (head === null) return maySendBody(request);
   return !request.complete && (head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0));
+}
+
+/** Of a request whose head nobody looked at. Node keeps no more than 1000 lines, and any beyond them may frame a body. */
+function maySendBody({ headers, rawHeaders }: IncomingMessage): boolean {
+  if (rawHeaders.length >= 2 * 1000) return true;
+  return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
 }
 
 /** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */

@@ -75,7 +75,7 @@ class Sentinel implements RunningSentinel {
   readonly #instance = process.env.SENTINEL_WORKER_OF ?? randomBytes(6).toString("hex");
   readonly #engine = createSocketEngine();
   readonly #forwarder: Forwarder;
-  readonly #overload: OverloadWatch = watchOverload();
+  readonly #overload: OverloadWatch;
   /** What to close, in the order of closing. */
   readonly #closers: (() => unknown)[] = [];
   /** Targets that are out, as `upstream target`. */
@@ -107,6 +107,7 @@ class Sentinel implements RunningSentinel {
       ...(options.sink !== undefined && { sink: options.sink }),
     });
     const { metrics } = this.telemetry;
+    this.#overload = watchOverload(config.limits, () => metrics.requestsInFlight);
     this.#upstreams = createUpstreams(compiled.upstreams, this.#engine, {
       observer: {
         upstreamError: (upstream, reason) => metrics.upstreamError(upstream, reason),

@@ -278,6 +278,10 @@ const limits = z.strictObject({
   targetBytes: size.prefault("8KiB").describe("The request target. More is 414."),
   maxConnections: count.prefault(10_000).describe("Or what the descriptors allow, if that is less."),
   maxPipelined: count.prefault(100).describe("Requests waiting on one connection."),
+  maxInFlight: count.prefault(10_000).describe("Requests in progress at once, in each process. More are 503."),
+  maxEventLoopDelay: duration
+    .prefault("200ms")
+    .describe("New requests are 503 while the process is later than this, three times in a row; `0ms`: never."),
 });
 
 export const configSchema = z.strictObject({

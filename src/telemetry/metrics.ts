@@ -181,6 +181,8 @@ export interface Metrics extends LookupObserver, UpstreamObserver {
   requestBegan(): void;
   /** It is over: counts it, its verdict and its times. */
   requestEnded(exchange: Exchange): void;
+  /** Those that arrived and are not over. */
+  readonly requestsInFlight: number;
   shed(reason: ShedReason): void;
   redisUp(up: boolean): void;
   /** A change to a key record was acted on, `seconds` after it was made. */
@@ -275,6 +277,10 @@ class ProcessMetrics implements Metrics {
     if (verdict !== null) series.verdict(verdict).value++;
     const forwarded = upstreamMs(exchange);
     if (upstream !== null && forwarded !== null) this.upstream(upstream).observe(forwarded / 1000);
+  }
+
+  get requestsInFlight(): number {
+    return this.inFlight.value;
   }
 
   shed(reason: ShedReason): void {

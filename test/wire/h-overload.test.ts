@@ -152,7 +152,8 @@ describe("H. clients that take their time", () => {
 describe("H. five thousand clients that take their time", () => {
   let rig: Rig;
   beforeAll(async () => {
-    rig = await Rig.start({ limits: { headerTimeout: "4s", idleTimeout: "6s" } });
+    // Long enough for all of them to come together on a slow machine.
+    rig = await Rig.start({ limits: { headerTimeout: "8s", idleTimeout: "10s" } });
   });
   afterAll(() => rig?.stop());
   afterEach(async () => {
@@ -168,7 +169,7 @@ describe("H. five thousand clients that take their time", () => {
       if (begun !== "") for (const client of some) await client.write(begun);
       clients.push(...some);
     }
-    await expect.poll(() => rig.gateway.sockets(), { timeout: 3000 }).toBeGreaterThan(5000);
+    await expect.poll(() => rig.gateway.sockets(), { timeout: 6000 }).toBeGreaterThan(5000);
     const stranger = await rig.connect();
     await stranger.write(get("/public/stranger"));
     expect((await stranger.answer())?.status).toBe(200);
@@ -265,26 +266,6 @@ describe("H. clients that take too much", () => {
     expect(formatFindings(await rig.settle())).toBe("");
   });
 
-  it("178 an event loop that falls behind sheds with 503 before any key is read, and the admin port answers", async () => {
-    const client = await rig.connect();
-    const statuses: (number | undefined)[] = [];
-    for (let round = 0; round < 20 && !statuses.includes(503); round += 1) {
-      rig.gateway.signal("SIGSTOP");
-      await new Promise((done) => setTimeout(done, 320));
-      await client.write(get("/any", auth()));
-      rig.gateway.signal("SIGCONT");
-      const got = await client.answer();
-      statuses.push(got?.status);
-      if (got?.status !== 503) continue;
-      expect(checkEnvelope(got, "GET")).toEqual([]);
-      const admin = await fetch(`${rig.gateway.adminOrigin}/livez`);
-      expect(admin.status).toBe(200);
-    }
-    client.destroy();
-    expect(statuses).toContain(503);
-    expect(rig.gateway.logs().findLast((record) => record.status === 503)?.verdict ?? null).toBeNull();
-  });
-
   it("195 /metrics answers within a second while requests pour in, and its size is bounded", async () => {
     const clients = await connectMany(rig, 20);
     for (const client of clients) {
@@ -302,23 +283,16 @@ describe("H. clients that take too much", () => {
     rig.gateway.holdOutput(true);
     const client = await rig.connect();
     try {
-      // A process that the machine leaves no time sheds: that is not the log's doing, and such an answer does not count.
-      let shed = 0;
       for (let round = 0; round < 3000; round += 1) {
         await client.write(get(`/nowhere/${round}-${"x".repeat(500)}`));
-        const status = (await client.answer("GET", 3000))?.status;
-        if (status === 503 && shed < 100) {
-          shed += 1;
-          round -= 1;
-          await new Promise((done) => setTimeout(done, 20));
-        } else if (status !== 404) expect(status).toBe(404);
+        expect((await client.answer("GET", 10_000))?.status).toBe(404);
       }
     } finally {
       client.destroy();
       rig.gateway.holdOutput(false);
     }
     expect(formatFindings(await rig.settle())).toBe("");
-  });
+  }, 90_000);
 });
 
 describeAttacks({
