@@ -61,7 +61,7 @@ export async function importKeyring(
       if (oldHash !== null && oldHash !== record.hash) {
         const old = await readValue(redis, layout.key(oldHash));
         if (old !== null && "text" in old) {
-          steps.push({ write: ["DEL", layout.key(oldHash)], undo: ["SET", layout.key(oldHash), old.text] });
+          steps.push({ write: ["DEL", layout.key(oldHash)], undo: restore(layout.key(oldHash), null, old.text) });
         }
         changed.push({ op: "delete", hash: oldHash, id: record.id });
       }
@@ -71,6 +71,12 @@ export async function importKeyring(
   }
   if (definitions.changed) await planOthers(redis, layout, keyring, definitions, encode, steps, changed);
   await carryOut(redis, steps);
+  if (definitions.changed) {
+    // Records that were made or changed since, by what roles and workspaces meant before.
+    const late: Step[] = [];
+    await planOthers(redis, layout, keyring, definitions, encode, late, changed);
+    await carryOut(redis, late, steps);
+  }
   return { summary, changed };
 }
 
@@ -154,10 +160,16 @@ function checkHolder(record: KeyRecord, text: string | null): void {
 }
 
 function setStep(key: string, next: string, old: string | null): Step {
-  return { write: ["SET", key, next], undo: old === null ? ["DEL", key] : ["SET", key, old] };
+  return { write: ["SET", key, next], undo: restore(key, next, old) };
 }
 
-async function carryOut(redis: RedisConnection, steps: readonly Step[]): Promise<void> {
+/** Puts back what was there; not over what somebody else wrote meanwhile: a lost `disable` would be a hole. */
+function restore(key: string, written: string | null, old: string | null): Command {
+  return compareAndSetCommand(key, written, old, "forever");
+}
+
+/** Carries out `steps`; when one fails, takes them back, and what was `done` before. */
+async function carryOut(redis: RedisConnection, steps: readonly Step[], done: readonly Step[] = []): Promise<void> {
   for (let start = 0; start < steps.length; start += PAGE) {
     try {
       const writes = steps.slice(start, start + PAGE).map(({ write }) => write);
@@ -166,7 +178,7 @@ async function carryOut(redis: RedisConnection, steps: readonly Step[]): Promise
         throw new SourceUnavailable("a record was changed by someone else meanwhile");
       }
     } catch (error) {
-      await takeBack(redis, steps.slice(0, start + PAGE), error);
+      await takeBack(redis, [...done, ...steps.slice(0, start + PAGE)], error);
     }
   }
 }

@@ -60,10 +60,14 @@ export type RawValue = { readonly text: string } | { readonly unreadable: Unread
 /** Reads a value, however large it is, in bounded memory: GETRANGE gives no more than was asked for. */
 export async function readValue(redis: RedisCommands, key: string): Promise<RawValue> {
   try {
-    const text = await redis.call("GETRANGE", key, 0, VALUE_BYTES_MAX);
-    if (typeof text !== "string") return { unreadable: "wrong type" };
-    if (text === "") return (await redis.call("EXISTS", key)) === 0 ? null : { unreadable: "not JSON" };
-    return Buffer.byteLength(text) > VALUE_BYTES_MAX ? { unreadable: "too large" } : { text };
+    for (let attempt = 1; ; attempt += 1) {
+      const text = await redis.call("GETRANGE", key, 0, VALUE_BYTES_MAX);
+      if (typeof text !== "string") return { unreadable: "wrong type" };
+      if (text !== "") return Buffer.byteLength(text) > VALUE_BYTES_MAX ? { unreadable: "too large" } : { text };
+      if ((await redis.call("EXISTS", key)) === 0) return null;
+      // It was made between the two questions, if it is not empty.
+      if (attempt === 2) return { unreadable: "not JSON" };
+    }
   } catch (error) {
     if (error instanceof RedisRefusal && error.code === "WRONGTYPE") return { unreadable: "wrong type" };
     throw error;

@@ -9,7 +9,7 @@ import { type RedisConnection, RedisRefusal } from "./redis-connection.ts";
 import { importKeyring } from "./redis-import.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import { decode, readValue } from "./redis-source.ts";
-import { grantsOf, type KeyHash, type KeyRecord } from "./root-key.ts";
+import { grantsOf, isKeyHash, type KeyHash, type KeyRecord } from "./root-key.ts";
 import { markForgotten } from "./shared-source.ts";
 import {
   type Clock,
@@ -76,8 +76,8 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
 
   async function findHash(keyId: string): Promise<KeyHash> {
     const hash = await redis.call("GET", layout.id(keyId));
-    if (typeof hash !== "string") throw unknownKey(keyId);
-    return hash as KeyHash;
+    if (!isKeyHash(hash)) throw unknownKey(keyId);
+    return hash;
   }
 
   async function readRecord(hash: KeyHash): Promise<{ record: KeyRecord; text: string } | null> {
@@ -98,17 +98,17 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
   /** Replaces a record by what `change` makes of it; starts over when somebody else changed it meanwhile. */
   async function replace(
     keyId: string,
-    change: (record: KeyRecord) => KeyRecord,
+    change: (record: KeyRecord) => KeyRecord | Promise<KeyRecord>,
     lifetime: (record: KeyRecord) => Lifetime,
   ): Promise<KeyRecord> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { record, text } = await getRecord(keyId);
-      const next = change(record);
+      const next = await change(record);
       const key = layout.key(record.hash);
       const replaced = await firstWrite(() => compareAndSet(redis, key, text, encode(next), lifetime(next)));
       if (replaced) return next;
     }
-    throw new SourceUnavailable("the record is being changed by others again and again; nothing was changed");
+    throw new SourceUnavailable(CONTENDED);
   }
 
   async function resolve(roles: readonly string[], workspaceId: string | null) {
@@ -124,6 +124,21 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
       throw refused(`workspace '${workspaceId}' is not defined: import a keyring that does`);
     }
     return { granted, workspaceEnabled: standing === "enabled" };
+  }
+
+  /** The record with what its roles and its workspace mean at present. */
+  async function withMeaning(record: KeyRecord): Promise<KeyRecord> {
+    const { granted, workspaceEnabled } = await resolve(record.roles, record.workspaceId);
+    return { ...record, grants: grantsOf(record.permissions, granted), workspaceEnabled };
+  }
+
+  /**
+   * An import that redefined a role or a workspace may not have seen this record, if it was written meanwhile: its meaning
+   * is looked at once more. One that begins later sees the record, and looks once more at the end itself.
+   */
+  async function settle(record: KeyRecord): Promise<KeyRecord> {
+    if (encode(await withMeaning(record)) === encode(record)) return record;
+    return settle(await replace(record.id, withMeaning, () => "kept"));
   }
 
   /** Stores a record under a new secret and announces it. */
@@ -143,6 +158,10 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
       if (error instanceof RedisRefusal) throw new SourceUnavailable(`${error.message}; nothing was changed`);
       throw new IncompleteChange(`it is not known whether the key was stored (${reason(error)})`, error, created);
     }
+    await settle(record).catch((error) => {
+      const holds = `key ${record.id} was stored, but whether its roles were redefined meanwhile is not known`;
+      throw new IncompleteChange(`${holds} (${reason(error)}): update it`, error, created);
+    });
     await announce("upsert", record, `key ${record.id} was stored`).catch((error) => {
       throw withCreated(error, created);
     });
@@ -175,8 +194,8 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
     async get(keyId) {
       await begin();
       const hash = await redis.call("GET", layout.id(keyId));
-      if (typeof hash !== "string") return null;
-      const found = await readRecord(hash as KeyHash);
+      if (!isKeyHash(hash)) return null;
+      const found = await readRecord(hash);
       return found?.record.id === keyId ? found.record : null;
     },
 
@@ -188,32 +207,29 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
     async update(keyId, given, clear) {
       await begin();
       const fields = checkFields(given, clear, now());
-      const { record: before } = await getRecord(keyId);
-      const roles = fields.roles ?? before.roles;
-      const workspaceId = fields.workspaceId === undefined ? before.workspaceId : fields.workspaceId;
-      const { granted, workspaceEnabled } = await resolve(roles, workspaceId);
-      const record = await replace(
+      await getRecord(keyId);
+      const { externalId, ...rest } = fields;
+      // A rerolled key goes away with its grace, unless it is given a new end. Its id first: a record without one could
+      // not be managed any more, an id without a record is an unknown key.
+      const lifetime = fields.expiresAt === undefined ? "kept" : "forever";
+      if (lifetime === "forever") await firstWrite(() => redis.call("PERSIST", layout.id(keyId)));
+      const written = await replace(
         keyId,
-        (current) => {
-          const { externalId, ...rest } = fields;
-          const permissions = fields.permissions ?? current.permissions;
-          return {
+        (current) =>
+          withMeaning({
             ...current,
             ...rest,
             ...(externalId !== undefined && {
               identity: externalId === null ? null : { externalId, meta: current.identity?.meta ?? {} },
             }),
-            roles,
-            workspaceId,
-            workspaceEnabled,
-            grants: grantsOf(permissions, granted),
             updatedAt: now(),
-          };
-        },
-        // A rerolled key goes away with its grace, unless it is given a new end.
-        () => (fields.expiresAt === undefined ? "kept" : "forever"),
+          }),
+        () => lifetime,
       );
-      if (fields.expiresAt !== undefined) await redis.call("PERSIST", layout.id(keyId)).catch(() => {});
+      const record = await settle(written).catch((error) => {
+        const holds = `key ${keyId} was updated, but whether its roles were redefined meanwhile is not known`;
+        throw new IncompleteChange(`${holds} (${reason(error)}): update it again`, error);
+      });
       await announce("upsert", record, `key ${keyId} was updated`);
       return record;
     },
@@ -231,27 +247,32 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
 
     async reroll(keyId, graceMs) {
       await begin();
-      const { record: old } = await getRecord(keyId);
-      const at = now();
-      if (old.expiresAt !== null && old.expiresAt <= at)
-        throw refused(`key ${keyId} has expired: update its expiry first`);
-      const { id: _id, hash: _hash, start: _start, ...fields } = old;
-      const { keyId: newId, key, record } = await store({ ...fields, createdAt: at, updatedAt: at });
-      const created = { keyId: newId, key };
-      try {
-        if (graceMs > 0) await endLater(keyId, at + graceMs, graceMs);
-        else await remove(old);
-      } catch (error) {
-        if (error instanceof IncompleteChange) throw withCreated(error, created);
-        const holds = `key ${record.id} was made, but ${keyId} could not be ended and still works: delete it`;
-        throw new IncompleteChange(`${holds} (${reason(error)})`, error, created);
+      for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+        const { record: old, text } = await getRecord(keyId);
+        const at = now();
+        if (old.expiresAt !== null && old.expiresAt <= at)
+          throw refused(`key ${keyId} has expired: update its expiry first`);
+        const { id: _id, hash: _hash, start: _start, ...fields } = old;
+        const { keyId: newId, key, record } = await store({ ...fields, createdAt: at, updatedAt: at });
+        const created = { keyId: newId, key };
+        try {
+          if (await end(old, text, graceMs)) return created;
+          // Somebody changed the old one meanwhile, and the new one is as it was before: it might be let in for nothing.
+          await remove(record);
+        } catch (error) {
+          if (error instanceof IncompleteChange) throw withCreated(error, created);
+          const holds = `key ${record.id} was made, but ${keyId} could not be ended and still works: delete it`;
+          throw new IncompleteChange(`${holds} (${reason(error)})`, error, created);
+        }
       }
-      return created;
+      throw new SourceUnavailable(CONTENDED);
     },
 
     async delete(keyId) {
       await begin();
       const hash = await findHash(keyId);
+      const value = decode(await readValue(redis, layout.key(hash)), hash);
+      if (value?.kind === "record" && value.record.id !== keyId) throw unknownKey(keyId);
       await remove({ id: keyId, hash });
     },
 
@@ -304,22 +325,34 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
 
   async function remove(record: { id: string; hash: KeyHash }): Promise<void> {
     await firstWrite(() => redis.call("DEL", layout.key(record.hash)));
+    await announceEnd(record);
+  }
+
+  async function announceEnd(record: { id: string; hash: KeyHash }): Promise<void> {
     await announce("delete", record, `key ${record.id} was deleted`);
     // Last: while the id is known, a delete whose announcement failed can be made again.
     await redis.call("DEL", layout.id(record.id)).catch(() => {});
   }
 
-  async function endLater(keyId: string, endsAt: number, graceMs: number): Promise<void> {
-    const record = await replace(
-      keyId,
-      (current) => ({ ...current, expiresAt: Math.min(current.expiresAt ?? endsAt, endsAt), updatedAt: now() }),
-      () => graceMs,
-    );
-    await redis.call("PEXPIRE", layout.id(keyId), graceMs);
-    await announce("upsert", record, `key ${keyId} ends when its grace does`);
+  /** Ends a rerolled key, at once or after its grace. False: it is no longer what `text` says, nothing was changed. */
+  async function end(old: KeyRecord, text: string, graceMs: number): Promise<boolean> {
+    const key = layout.key(old.hash);
+    if (graceMs === 0) {
+      if (!(await firstWrite(() => compareAndSet(redis, key, text, null)))) return false;
+      await announceEnd(old);
+      return true;
+    }
+    const endsAt = now() + graceMs;
+    const ending = { ...old, expiresAt: Math.min(old.expiresAt ?? endsAt, endsAt), updatedAt: now() };
+    if (!(await firstWrite(() => compareAndSet(redis, key, text, encode(ending), graceMs)))) return false;
+    // What is left of an id without a record reads as an unknown key.
+    await redis.call("PEXPIRE", layout.id(old.id), graceMs).catch(() => {});
+    await announce("upsert", old, `key ${old.id} ends when its grace does`);
+    return true;
   }
 }
 
+const CONTENDED = "the record is being changed by others again and again; nothing was changed";
 const UNANNOUNCED = "instances take it up within keys.cache.fresh (or keys.cache.missing, for a new key)";
 
 function checkFields(...[given, clear, at]: Parameters<typeof checkKeyFields>): Partial<KeyFields> {

@@ -33,6 +33,13 @@ describe("Redis as the source, alone", () => {
     await expect(emptied.source.find(A)).rejects.toBeInstanceOf(SourceUnavailable);
   });
 
+  it("finds a key that is made between the two questions", async () => {
+    const answers: unknown[] = ["", 1, encodeRecord(recordOf("a"))];
+    const { source, observer } = setUp(async () => answers.shift());
+    expect((await source.find(A)).record?.id).toBe("key_a");
+    expect(observer.count("redis", "invalid")).toBe(0);
+  });
+
   it.each<[string, string]>([
     ["not ours", "hello"],
     ["another key's record", encodeRecord(recordOf("b"))],

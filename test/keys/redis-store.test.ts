@@ -342,7 +342,7 @@ describeRedis("the store in Redis", () => {
     await expect(unannounced).rejects.toThrow(/every record was stored, but announcing/);
     expect((await store.get("key_z"))?.id).toBe("key_z");
 
-    const unended = await failing((command) => command === "DEL")
+    const unended = await failing((command) => command === "EVAL")
       .reroll(keyId, 0)
       .catch((error: unknown) => error);
     expect(unended).toMatchObject({ created: { keyId: expect.stringMatching(/^key_/) } });
@@ -360,7 +360,7 @@ describeRedis("the store in Redis", () => {
       ...redis,
       whenUp: async () => true,
       pipeline: async (commands) => {
-        if (["SET", "DEL"].includes(commands[0]?.[0] ?? "") && ++writes > 1) throw new SourceUnavailable("lost");
+        if (["SET", "EVAL"].includes(commands[0]?.[0] ?? "") && ++writes > 1) throw new SourceUnavailable("lost");
         return redis.pipeline(commands);
       },
     });
