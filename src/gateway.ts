@@ -231,7 +231,7 @@ function maySendBody({ headers, rawHeaders }: IncomingMessage): boolean {
 
 /** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */
 function endsHere({ head, request }: Exchange): boolean {
-  return request.method === "OPTIONS" && head !== null && headerValue(head, "max-forwards") === "0";
+  return request.method === "OPTIONS" && head !== null && /^0+$/.test(headerValue(head, "max-forwards") ?? "");
 }
 
 /** `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7): it is answered here and reaches no upstream. */

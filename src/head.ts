@@ -49,7 +49,7 @@ export interface HeadLimits {
 
 /**
  * Reads a request's head. The fault is the answer; after it the connection closes. Checks, in order: number of header
- * lines, version, CONNECT and TRACE, framing and repeated fields, Host, Connection, Expect, loop, the target.
+ * lines, version, CONNECT and TRACE, framing and repeated fields, Host, Connection, Expect, loop, Max-Forwards, the target.
  * `OPTIONS *` is the gateway's and never comes here.
  */
 export function readHead(
@@ -78,6 +78,9 @@ export function readHead(
     return fault("user:bad_request:expectation_failed");
   }
   if (fields.via?.includes(limits.viaToken)) return fault("sentinel:routing:loop_detected");
+  if (method === "OPTIONS" && !countsHops(rawHeaders)) {
+    return invalid("Max-Forwards must be one number, in digits", "headers.max-forwards");
+  }
 
   const target = readTarget(rawTarget, limits.targetBytes);
   if (isFault(target)) return target;
@@ -401,6 +404,14 @@ function tooManyBytes(headerBytes: number): Fault {
   return fault("user:bad_request:headers_too_large", {
     detail: `The request's header fields must not be larger than ${headerBytes} bytes`,
   });
+}
+
+/** RFC 9110 section 7.6.2: a hop that can not count it down could not stop at the last one. True where there is none. */
+function countsHops(rawHeaders: readonly string[]): boolean {
+  const values = rawHeaders.filter(
+    (_, i) => i % 2 === 1 && compareName(rawHeaders[i - 1] as string, "max-forwards") !== OTHER,
+  );
+  return values.length === 0 || (values.length === 1 && /^\d{1,9}$/.test(values[0] as string));
 }
 
 const COMMON_METHODS: readonly string[] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];

@@ -218,9 +218,9 @@ function hostValue(head: RequestHead, context: RequestHeadersContext): string {
   return context.preserveHost && head.hostField !== null ? head.hostField : context.authority;
 }
 
-/** RFC 9110 section 7.6.2: one less, for OPTIONS. What is no number was refused or is none of our business. */
+/** RFC 9110 section 7.6.2: one less, for OPTIONS, where what is no number was refused (and 0 answered) before. */
 function maxForwards(method: string, value: string): string {
-  return method === "OPTIONS" && /^[1-9]\d{0,8}$/.test(value) ? String(Number(value) - 1) : value;
+  return method === "OPTIONS" && /^\d*[1-9]\d*$/.test(value) ? String(Number(value) - 1) : value;
 }
 
 /** Methods whose request means something by its body say so when there is none (RFC 9110 section 8.6). */

@@ -170,6 +170,7 @@ describe("fields of the client", () => {
     const sent = (value: string, method: string) =>
       build([["Max-Forwards", value]], {}, method).find(([name]) => name === "Max-Forwards")?.[1];
     expect(sent("3", "OPTIONS")).toBe("2");
+    expect(sent("010", "OPTIONS")).toBe("9");
     expect(sent("3", "GET")).toBe("3");
   });
 });

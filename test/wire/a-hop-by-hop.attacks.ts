@@ -173,11 +173,34 @@ export const hopByHop: Attack[] = [
     expect: served(),
     claim: (seen) => expect(sent(seen, "max-forwards")).toEqual(["2"]),
   },
-  ...["-1", "abc"].map((value) => ({
-    name: `014 Max-Forwards: ${value} on OPTIONS means nothing`,
+  ...["-1", "abc", "", "0x1", "3, 3", "1e3", "9999999999"].map((value) => ({
+    name: `014 Max-Forwards: ${JSON.stringify(value)} on OPTIONS counts no hops, and is 400`,
     send: get("/any", `${auth()}Max-Forwards: ${value}\r\n`, "OPTIONS"),
-    expect: [...denied(400, INVALID), served()],
+    expect: refused(400, INVALID),
   })),
+  ...["Max-Forwards", "Max_Forwards"].map((name) => ({
+    name: `014 Max-Forwards beside another ${name} on OPTIONS is 400`,
+    send: get("/any", `${auth()}Max-Forwards: 0\r\n${name}: 5\r\n`, "OPTIONS"),
+    expect: refused(400, INVALID),
+  })),
+  {
+    name: "014 Max-Forwards: 00 is 0",
+    send: get("/any", `${auth()}Max-Forwards: 00\r\n`, "OPTIONS"),
+    methods: ["OPTIONS"],
+    expect: { answers: [{ status: 204 }], closed: false, up: 0 },
+  },
+  {
+    name: "014 Max-Forwards: 010 is 10, and counted down",
+    send: get("/any", `${auth()}Max-Forwards: 010\r\n`, "OPTIONS"),
+    expect: served(),
+    claim: (seen) => expect(sent(seen, "max-forwards")).toEqual(["9"]),
+  },
+  {
+    name: "014 Max-Forwards means nothing to other methods",
+    send: get("/any", `${auth()}Max-Forwards: abc\r\n`),
+    expect: served(),
+    claim: (seen) => expect(sent(seen, "max-forwards")).toEqual(["abc"]),
+  },
   {
     name: "015 TRACE is 405 and echoes nothing",
     send: get("/any", auth(), "TRACE"),
