@@ -291,4 +291,48 @@ export const credentials: Attack[] = [
     expect: denied(401),
     claim: ({ client }) => expect(client.rest().length).toBe(0),
   },
+  ...(
+    [
+      ["a missing key is asked for with Bearer", get("/any"), 401, "WWW-Authenticate", 'Bearer realm="sentinel"'],
+      [
+        "a malformed one is told so",
+        withAuthorization("Basic eA=="),
+        401,
+        "WWW-Authenticate",
+        'Bearer realm="sentinel", error="invalid_request"',
+      ],
+      [
+        "an unknown one is told so",
+        get("/any", auth("UNKNOWN")),
+        401,
+        "WWW-Authenticate",
+        'Bearer realm="sentinel", error="invalid_token"',
+      ],
+      [
+        "a permission that is missing asks for no other credential",
+        get("/admin", auth("RO")),
+        403,
+        "WWW-Authenticate",
+        null,
+      ],
+      ["a method that is not allowed is told which are", get("/only", auth(), "DELETE"), 405, "Allow", "GET, HEAD"],
+    ] as const
+  ).map(
+    ([what, bytes, status, field, value]): Attack => ({
+      name: `113 ${what}`,
+      send: bytes,
+      expect: denied(status),
+      claim: ({ answers }) => expect(answers.map((answer) => fieldOf(answer, field))).toEqual([value]),
+    }),
+  ),
+  {
+    name: "150 a key that one route let through is asked for its permission on the next one, and on the first one again",
+    send: [
+      get("/v2/apis/api_1", auth("RO")),
+      get("/v2/apis/api_2", auth("RO")),
+      get("/admin", auth("RO")),
+      get("/v2/apis/api_1", auth("RO")),
+    ].join(""),
+    expect: { answers: [200, 403, 403, 200].map((status) => ({ status })), closed: false, up: 2 },
+  },
 ];
