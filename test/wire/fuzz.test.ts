@@ -355,12 +355,12 @@ describe("a wire fuzzer", () => {
   });
   afterAll(() => rig?.stop());
 
-  it.each(FOUND)("found %s", async (_, bytes) => {
+  it.each(FOUND)("061 found %s", async (_, bytes) => {
     expect(formatFindings(await runBatch(rig, [bytes]))).toBe("");
   });
 
   it(
-    `finds nothing in ${CASES} cases of seed ${SEED}`,
+    `061 finds nothing in ${CASES} cases of seed ${SEED}`,
     async () => {
       const random = new Random(SEED);
       const statuses = new Map<unknown, number>();
