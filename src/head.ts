@@ -18,7 +18,7 @@ export interface RequestHead {
   readonly host: string | null;
   /** The first Authorization value; null when there is no such field. */
   readonly authorization: string | null;
-  /** How many Authorization fields there are, in any spelling with `_` or `.` too. */
+  /** How many Authorization fields there are. */
   readonly authorizationCount: number;
   /** Lower-case names that Connection lists beyond close, keep-alive and upgrade; null when none. */
   readonly nominated: ReadonlySet<string> | null;
@@ -105,8 +105,8 @@ export function readHead(
 }
 
 /**
- * The value of a field that is there exactly once, by lower-case name; null when absent, repeated (in a spelling with
- * `_` or `.` too, which CGI-like upstreams take for the same), or named in Connection: such a field goes no further, so
+ * The value of a field that is there exactly once, by lower-case name; null when absent, repeated (with another
+ * mark for a `-` too, which CGI-like upstreams take for the same), or named in Connection: such a field goes no further, so
  * that nothing may be decided by it.
  */
 export function headerValue(head: RequestHead, name: string): string | null {
@@ -133,12 +133,13 @@ export function headerCount(head: RequestHead, name: string): number {
 }
 
 /**
- * A field name as CGI-like servers see it: in lower case, `_` and `.` as `-`. Names that belong to a protected family
- * are recognised by it, since such servers can not tell the spellings apart.
+ * A field name as CGI-like servers see it: in lower case, and whatever is no letter or digit as `-` (all of them fold
+ * `-` and `_`; lighttpd, and Apache before 2.4, every other mark too). Names that belong to a protected family are
+ * recognised by it, since such servers can not tell the spellings apart.
  */
 export function normalizeFieldName(name: string): string {
   const lower = name.toLowerCase();
-  return /[_.]/.test(lower) ? lower.replace(/[_.]/g, "-") : lower;
+  return /[^a-z0-9-]/.test(lower) ? lower.replace(/[^a-z0-9-]/g, "-") : lower;
 }
 
 /** Whether a `Connection` field may make an intermediary drop the field: never one we set, judge by, or frame with. */
@@ -257,12 +258,10 @@ const LINE_OVERHEAD = 4;
 
 const OTHER = 0;
 const SAME = 1;
-/** The same but for `_` or `.` in place of `-`. */
+/** The same but for another mark (`_`, `.`, `~` ...) in place of `-`. */
 const VARIANT = 2;
 
 const HYPHEN = 0x2d;
-const UNDERSCORE = 0x5f;
-const FULL_STOP = 0x2e;
 
 /** How `name` compares to a name in lower case. */
 function compareName(name: string, lower: string): typeof OTHER | typeof SAME | typeof VARIANT {
@@ -272,10 +271,15 @@ function compareName(name: string, lower: string): typeof OTHER | typeof SAME | 
     const code = name.charCodeAt(i);
     const wanted = lower.charCodeAt(i);
     if (code === wanted || (code >= 0x41 && code <= 0x5a && code + 0x20 === wanted)) continue;
-    if (wanted !== HYPHEN || (code !== UNDERSCORE && code !== FULL_STOP)) return OTHER;
+    if (wanted !== HYPHEN || isAlphanumeric(code)) return OTHER;
     likeness = VARIANT;
   }
   return likeness;
+}
+
+function isAlphanumeric(code: number): boolean {
+  const lower = code | 0x20;
+  return (code >= 0x30 && code <= 0x39) || (lower >= 0x61 && lower <= 0x7a);
 }
 
 function joinList(list: string | null, value: string): string {
@@ -428,7 +432,7 @@ function repeated(name: string): Fault {
 }
 
 function misspelt(name: string): Fault {
-  return invalid(`The request spells the field ${name} with an underscore or a dot`, `headers.${name.toLowerCase()}`);
+  return invalid(`The request has a field that some servers take for ${name}`, `headers.${name.toLowerCase()}`);
 }
 
 function invalid(detail: string, location: string): Fault {

@@ -308,6 +308,7 @@ describe("Connection", () => {
     "X-Unkey-Principal",
     "x_unkey_principal",
     "X.Unkey-Anything",
+    "x~unkey!anything",
     "X-Forwarded-For",
     "x_forwarded_host",
     "host",
@@ -397,6 +398,7 @@ describe("reading fields by name", () => {
 
   it("normalises names as servers that can not tell the spellings apart do", () => {
     expect(normalizeFieldName("X_Unkey.Principal")).toBe("x-unkey-principal");
+    expect(normalizeFieldName("!#$%&'*+.^_`|~")).toBe("-".repeat(14));
     expect(normalizeFieldName("Host")).toBe("host");
   });
 });

@@ -30,7 +30,7 @@ export interface RequestHeadersContext {
  * The complete raw header list for the upstream, built from scratch out of the client's raw list: end-to-end fields in
  * their order and case, then ours (contract section 6). Framing is decided here and never copied (section 7).
  *
- * A name that reads like one of ours or like a framing field once `_` and `.` count as `-` never goes on, whoever sent
+ * A name that reads like one of ours or like a framing field once every mark counts as `-` never goes on, whoever sent
  * it: CGI-like upstreams fold `X_Unkey_Principal` and `X-Unkey-Principal` into one variable.
  */
 export function buildRequestHeaders(head: RequestHead, context: RequestHeadersContext): string[] {

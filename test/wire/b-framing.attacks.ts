@@ -133,6 +133,8 @@ export const requestFraming: Attack[] = [
     "Transfer_Encoding: chunked\r\nContent-Length: 3",
     "Content_Length: 0\r\nContent-Length: 3",
     "Transfer.Encoding: chunked\r\nContent-Length: 3",
+    "Transfer~Encoding: chunked\r\nContent-Length: 3",
+    "Content+Length: 0\r\nContent-Length: 3",
   ].map((lines) => ({
     name: `036 ${JSON.stringify(lines)} frames by the real field alone`,
     send: framed(`${lines}\r\n`, "abc"),
@@ -140,7 +142,7 @@ export const requestFraming: Attack[] = [
     claim: ({ requests }: AttackResult) => {
       for (const request of requests) {
         const names = request.headers.map(([name]) => name.toLowerCase());
-        expect(names.filter((name) => /^(transfer|content)[_.]/.test(name))).toEqual([]);
+        expect(names.filter((name) => /^(transfer|content)[^a-z0-9-]/.test(name))).toEqual([]);
         expect(request.body.toString()).toBe("abc");
       }
     },
