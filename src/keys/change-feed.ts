@@ -28,6 +28,8 @@ export interface ChangeLog {
   position(): Promise<StreamPosition | null>;
   /** Entries after this one, oldest first; waits up to `blockMs` for one. */
   read(after: string, blockMs: number): Promise<readonly ChangeEntry[]>;
+  /** Whether this very entry is still in the stream. */
+  holds(id: string): Promise<boolean>;
   /** A sign of life that says which entry this follower has acted on. */
   acknowledge(id: string): Promise<void>;
   /** Gives the connection up and makes a new one: it may be frozen. */
@@ -69,8 +71,8 @@ const RETRY_MS_MAX = 1000;
 
 /**
  * Follows the stream of changes and makes `targets` act on each. It resumes after the last entry it saw; where the
- * stream no longer reaches back to that one (trimmed, flushed, restored from an older dump) everything is dropped,
- * because what was missed can not be known. While the stream is out of reach nothing is needed of anyone: memory asks
+ * stream no longer reaches back to that one (trimmed, flushed, restored from an older dump, continued by a replica that did
+ * not have it) everything is dropped, because what was missed can not be known. While the stream is out of reach nothing is needed of anyone: memory asks
  * again for each record when it stops being fresh.
  */
 export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFeedDeps): ChangeFeed {
@@ -100,8 +102,8 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
     if (lastSeen === null) {
       lastSeen = position?.last ?? NOTHING;
       for (const target of targets) target.dropAll(false);
-    } else {
-      dropUnlessReached(position, lastSeen);
+    } else if (!reachesBack(position, lastSeen) || !(await continues(position, lastSeen))) {
+      drop(position, lastSeen);
     }
     await sign();
     following = true;
@@ -114,7 +116,8 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
     const entries = await log.read(before, BLOCK_MS);
     for (const entry of entries) act(entry);
     // Not only after an outage: a stream can be flushed, or trimmed faster than it is read, behind a live connection.
-    dropUnlessReached(await log.position(), before);
+    const position = await log.position();
+    if (!reachesBack(position, before)) drop(position, before);
     if (entries.length > 0 || now() - signedAt >= SIGN_OF_LIFE_MS || now() < signedAt) await sign();
   }
 
@@ -128,8 +131,15 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
     if (lastSeen === null || compareStreamIds(id, lastSeen) > 0) lastSeen = id;
   }
 
-  function dropUnlessReached(position: StreamPosition | null, since: string): void {
-    if (reachesBack(position, since)) return;
+  /**
+   * Ids alone do not tell it: a replica that took over without the newest entries goes on by its own clock, and what it
+   * adds at first may have lower ids than what was seen here.
+   */
+  async function continues(position: StreamPosition | null, since: string): Promise<boolean> {
+    return since === NOTHING || position?.last === since || (await log.holds(since));
+  }
+
+  function drop(position: StreamPosition | null, since: string): void {
     onEvent?.({ kind: "gap", lastSeen: since });
     lastSeen = position?.last ?? NOTHING;
     for (const target of targets) target.dropAll(true);
@@ -194,6 +204,15 @@ export function reachesBack(position: StreamPosition | null, since: string): boo
   if (ahead === 0) return true;
   return position.first !== null && compareStreamIds(position.first, since) <= 0;
 }
+
+/** The highest id below this one; nothing is below `0-0`. */
+export function idBefore(id: string): string {
+  const [ms = 0n, seq = 0n] = id.split("-").map(BigInt);
+  if (seq > 0n) return `${ms}-${seq - 1n}`;
+  return ms > 0n ? `${ms - 1n}-${SEQUENCE_MAX}` : NOTHING;
+}
+
+const SEQUENCE_MAX = 2n ** 64n - 1n;
 
 /** Below, equal to or above zero as `a` is before, the same as or after `b`. Ids are `<ms>-<seq>`, each up to 64 bits. */
 export function compareStreamIds(a: string, b: string): number {

@@ -1,5 +1,5 @@
 import type { ChangeEntry, ChangeLog, StreamPosition } from "./change-feed.ts";
-import { compareStreamIds } from "./change-feed.ts";
+import { compareStreamIds, idBefore } from "./change-feed.ts";
 import { type RedisCommands, type RedisConnection, RedisRefusal } from "./redis-connection.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import type { WaitReport } from "./source.ts";
@@ -13,6 +13,8 @@ export const CHANGES_MAX = 10_000;
 const LIFE_MS = 15_000;
 const READ_MAX = 500;
 const SIGN_OFF_MS = 1200;
+/** Names of followers that are kept: those of the dead go first, for nobody signs them off. */
+const FOLLOWERS_MAX = 10_000;
 
 /** Appends one change; gives the entry's id. */
 export async function appendChange(
@@ -56,10 +58,15 @@ export function createChangeLog(
       );
       return readEntries(answer);
     },
+    async holds(id) {
+      const answer = await connection.call("XREAD", "COUNT", 1, "STREAMS", layout.changes, idBefore(id));
+      return readEntries(answer)[0]?.id === id;
+    },
     async acknowledge(id) {
       try {
         await connection.call("SET", layout.instance(follower), id, "PX", LIFE_MS);
         await connection.call("ZADD", layout.instances, Date.now(), follower);
+        await connection.call("ZREMRANGEBYRANK", layout.instances, 0, -1 - FOLLOWERS_MAX);
       } catch (error) {
         // Read-only or full: changes can not be made then, but those that come are still acted on. `--wait` notices: it
         // no longer counts this instance.
@@ -123,9 +130,10 @@ async function readPosition(redis: RedisCommands, layout: RedisLayout): Promise<
   try {
     answer = await redis.call("XINFO", "STREAM", layout.changes);
   } catch (error) {
-    // `ERR no such key`: the only error a well-formed XINFO has, but for permissions and state, which have own words.
-    if (error instanceof RedisRefusal && error.code === "ERR") return null;
-    throw error;
+    // `ERR no such key`, or a server that does not know XINFO: then nothing is known.
+    if (!(error instanceof RedisRefusal) || error.code !== "ERR") throw error;
+    if ((await redis.call("EXISTS", layout.changes)) !== 0) throw error;
+    return null;
   }
   const facts = pairs(answer);
   const first = facts.get("first-entry");

@@ -5,6 +5,7 @@ import {
   compareStreamIds,
   createChangeFeed,
   type FeedEvent,
+  idBefore,
   reachesBack,
   type StreamPosition,
 } from "../../src/keys/change-feed.ts";
@@ -32,6 +33,10 @@ class FakeLog implements ChangeLog {
   async read(after: string): Promise<readonly ChangeEntry[]> {
     if (this.down) throw new Error("down");
     return this.entries.filter(({ id }) => compareStreamIds(id, after) > 0);
+  }
+
+  async holds(id: string): Promise<boolean> {
+    return this.entries.some((entry) => entry.id === id);
   }
 
   async acknowledge(id: string): Promise<void> {
@@ -121,6 +126,15 @@ describe("a follower of changes", () => {
         log.last = "1-0";
       },
     ],
+    [
+      // A replica that had not been given the newest entry took over, and its clock is behind: B's change is before 2-0.
+      "went on without the entry it saw last, with lower ids at first",
+      (log) => {
+        log.entries = log.entries.slice(0, 1);
+        log.append("1-5", B);
+        log.append("4-0", A);
+      },
+    ],
   ])("forgets everything where the stream %s while it was away", async (_name, change) => {
     const { log, feed, acts } = setUp();
     log.append("1-0", A);
@@ -137,6 +151,19 @@ describe("a follower of changes", () => {
     acts.length = 0;
     await feed.step();
     expect(acts).toEqual([]);
+  });
+
+  it("forgets nothing where the entry it saw last was the newest, though it was trimmed away since", async () => {
+    const { log, feed, acts } = setUp();
+    log.append("1-0", A);
+    await feed.step();
+    log.down = true;
+    await feed.step().catch(() => {});
+    log.entries = [];
+    log.whole = false;
+    log.down = false;
+    await feed.step();
+    expect(acts).toEqual(["start"]);
   });
 
   it("forgets everything when the stream is flushed behind a connection that lives", async () => {
@@ -214,6 +241,17 @@ describe("stream ids", () => {
     ["18446744073709551615-18446744073709551615", "18446744073709551615-18446744073709551614", 1],
   ])("%s beside %s", (a, b, sign) => {
     expect(Math.sign(compareStreamIds(a, b))).toBe(sign);
+  });
+});
+
+describe("the id before another", () => {
+  it.each([
+    ["5-3", "5-2"],
+    ["5-0", "4-18446744073709551615"],
+    ["0-1", "0-0"],
+    ["0-0", "0-0"],
+  ])("%s: %s", (id, before) => {
+    expect(idBefore(id)).toBe(before);
   });
 });
 

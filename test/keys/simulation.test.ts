@@ -440,6 +440,7 @@ class Instance {
           if (random() < 0.2) entries.reverse();
           return entries;
         }),
+      holds: (id) => reach(() => redis.entries.some((entry) => entry.id === id)),
       acknowledge: (_id) => reach(() => undefined),
       reconnect: () => {},
       close: async () => {},
