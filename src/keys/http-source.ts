@@ -133,7 +133,11 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
       let answered = false;
       request.on("response", (response) => {
         answered = true;
-        receive(response).then(resolve, reject);
+        // Some servers say 408 as they end an idle connection; what was just sent they did not read (RFC 9110 15.5.9).
+        if (request.reusedSocket && response.statusCode === 408) {
+          response.destroy();
+          resolve("connection was dead");
+        } else receive(response).then(resolve, reject);
       });
       request.on("error", (error: NodeJS.ErrnoException) => {
         // The service closed a connection that was kept open, just as it was used again: nothing was asked yet.

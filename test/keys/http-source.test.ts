@@ -1,12 +1,14 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHttpSource } from "../../src/keys/http-source.ts";
 import { type KeySource, type LookupOutcome, SourceUnavailable } from "../../src/keys/source.ts";
 import { type CountingObserver, countingObserver, hashOf, recordOf, until } from "../support/key-parts.ts";
 
 const A = hashOf("a");
+const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ZERO = `${"A".repeat(43)}=`;
 const GOOD = { id: "key_a", hash: A, enabled: true, workspaceEnabled: true, permissions: ["api.a.read_api"] };
 
@@ -106,6 +108,21 @@ describe("a key service", () => {
     ["404 over 1 MiB", "invalid", (response) => response.writeHead(404).end("x".repeat(1_100_000))],
     ["401: our own credentials are refused", "error", (response) => response.writeHead(401).end()],
     ["403", "error", (response) => response.writeHead(403).end()],
+    ["410: only 404 says that there is no such key", "error", (response) => response.writeHead(410).end()],
+    ["408 on a new connection", "error", (response) => response.writeHead(408).end()],
+    [
+      "200 in gzip, which was not asked for",
+      "invalid",
+      (response) => response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync(JSON.stringify(GOOD))),
+    ],
+    ["chunks that are none", "error", (response) => response.socket?.end(`${CHUNKED}zz\r\n{}\r\n0\r\n\r\n`)],
+    ["a chunk that never ends", "error", (response) => response.socket?.end(`${CHUNKED}ff\r\n{}`)],
+    [
+      "two lengths",
+      "error",
+      (response) => response.socket?.end("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"),
+    ],
+    ["101", "error", (response) => response.socket?.end("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")],
     ["429", "error", (response) => response.writeHead(429).end()],
     ["500", "error", (response) => response.writeHead(500).end()],
     ["204", "error", (response) => response.writeHead(204).end()],
@@ -202,6 +219,44 @@ describe("a key service", () => {
       expect((await source.find(A)).record?.id).toBe("key_a");
       server.closeIdleConnections();
     }
+  });
+
+  it.each<[string, (socket: Socket) => void]>([
+    ["ends", (socket) => socket.destroy()],
+    ["resets", (socket) => socket.resetAndDestroy()],
+  ])("that %s an idle connection just as it is used is asked again over a new one", async (_name, close) => {
+    const { url, server } = await startService(sendJson(GOOD));
+    const sockets: Socket[] = [];
+    server.on("connection", (socket) => sockets.push(socket));
+    const { source, lines } = open(url);
+    for (let round = 0; round < 20; round += 1) {
+      await source.find(A);
+      // At once: this process does not hear of it before it has sent the next look-up.
+      for (const socket of sockets.splice(0)) close(socket);
+      expect((await source.find(A)).record?.id).toBe("key_a");
+    }
+    expect(lines).toEqual([]);
+  });
+
+  it("that answers 408 where it ends an idle connection is asked again over a new one", async () => {
+    const used = new Set<unknown>();
+    const { url, asked } = await startService((response) => {
+      const { socket } = response;
+      if (used.has(socket)) response.writeHead(408, { connection: "close" }).end();
+      else sendJson(GOOD)(response);
+      used.add(socket);
+    });
+    const { source } = open(url);
+    await source.find(A);
+    expect((await source.find(A)).record?.id).toBe("key_a");
+    expect(asked).toHaveLength(3);
+  });
+
+  it("whose name is not known to the DNS can not tell, and is not ready", async () => {
+    const { source, observer } = open("http://keys.invalid/lookup");
+    await expect(source.find(A)).rejects.toThrow(/can not tell: (ENOTFOUND|EAI_AGAIN|time-out)/);
+    expect(observer.count("http", "error")).toBe(1);
+    expect(source.readiness().ready).toBe(false);
   });
 
   it("is reached once it says 404 for a hash that nobody has, however late it comes up", async () => {
