@@ -309,7 +309,8 @@ export class ResponseParser {
     const bodyless = empty || this.#length === 0;
     const untilClose = !bodyless && !this.#chunked && this.#length === -1;
     // Told of a body that is not to come: some servers send it all the same, as the answer to somebody's next request.
-    const mayFollow = (this.#headRequest || status === 204) && (this.#chunked || this.#length > 0);
+    // (The length of a 304 is that of the answer it stands for, and usual.)
+    const mayFollow = empty && (this.#chunked || (this.#length > 0 && (this.#headRequest || status === 204)));
     this.keepAlive = this.#minor === 1 && !this.#close && !untilClose && !mayFollow;
     this.#remaining = bodyless ? 0 : this.#length;
     this.#state = untilClose ? UNTIL_CLOSE : this.#chunked ? CHUNK_SIZE : LENGTH;

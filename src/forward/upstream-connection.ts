@@ -274,7 +274,9 @@ export class UpstreamConnection implements ResponseSink {
   #settle(call: Call): void {
     if (this.#closed) return;
     const parser = this.#parser;
-    const reusable = parser.keepAlive && !parser.excess && call.requestDone && !call.request.upgrade;
+    // What is not with the kernel yet would stand in front of the next request, and the upstream may never take it.
+    const sentWhole = call.requestDone && this.#socket.writableLength === 0;
+    const reusable = parser.keepAlive && !parser.excess && sentWhole && !call.request.upgrade;
     const idleMs = idleMsOf(parser.keepAliveMs, this.#owner.idleMsMax);
     const tooOld = this.#retireAt <= this.#ticks.now;
     if (!reusable || idleMs <= 0 || tooOld || !this.#owner.release(this)) {
