@@ -67,6 +67,8 @@ export class Listener {
   readonly #server: Server | TlsServer;
   readonly #options: ListenerOptions;
   readonly #connections = new Set<Connection>();
+  /** Under TLS: what was accepted and is open, its handshake done or not. */
+  readonly #accepted = new Set<Socket>();
   /** The event by which a server takes up a connection. */
   readonly #connectionEvent: "connection" | "secureConnection";
   /** As `ServerResponse` says it. */
@@ -137,7 +139,10 @@ export class Listener {
       // http.Server's own close() would cut idle connections at once.
       NetServer.prototype.close.call(this.#server, () => resolve());
       this.#endIdle(IDLE_GRACE_MS);
-      setTimeout(() => this.#endIdle(0), IDLE_GRACE_MS).unref();
+      setTimeout(() => {
+        this.#endIdle(0);
+        this.#endHandshakes();
+      }, IDLE_GRACE_MS).unref();
       // What began before is not asked for another request either, unless its answer has said otherwise already.
       for (const { active } of this.#connections) if (active !== null) active.response.shouldKeepAlive = false;
     });
@@ -159,9 +164,16 @@ export class Listener {
     }
   }
 
+  /** A handshake that nobody goes on with would be waited for until it is `headerTimeout` old. */
+  #endHandshakes(): void {
+    const done = new Set([...this.#connections].map(({ socket }) => peerName(socket)));
+    for (const socket of this.#accepted) if (!done.has(peerName(socket))) socket.destroy();
+  }
+
   /** Cuts every connection. */
   destroyConnections(): void {
     for (const connection of this.#connections) connection.socket.destroy();
+    for (const socket of this.#accepted) socket.destroy();
   }
 
   #listen(): void {
@@ -175,6 +187,12 @@ export class Listener {
     server.on("connect", (req, socket, rest) => this.#onUpgrade(req, socket as Socket, rest));
     server.on("clientError", (error: ParseError, socket) => this.#onClientError(error, socket as Socket));
     server.on(this.#connectionEvent, (socket: Socket) => this.#onConnection(socket));
+    if (this.#connectionEvent === "secureConnection") {
+      server.on("connection", (socket: Socket) => {
+        this.#accepted.add(socket);
+        socket.once("close", () => this.#accepted.delete(socket));
+      });
+    }
     server.on("timeout", (socket: Socket) => this.#onSilence(socket));
     server.on("drop", () => this.#options.handler.dropped(null));
     // Accepting fails when descriptors run out; the listener itself goes on.
@@ -432,6 +450,11 @@ function ordinaryHead(request: IncomingMessage): Buffer {
       );
   }
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
+}
+
+/** The same for a TLS socket and for the one it was made of; no two that are open have one. */
+function peerName({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 function noop(): void {}

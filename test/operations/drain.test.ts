@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
@@ -9,16 +10,27 @@ beforeAll(async () => {
 });
 afterAll(() => upstream.stop());
 
-function launch(drain: { delay: string; timeout: string }): Promise<RunningGateway> {
+const TLS = { cert: { file: "tls.crt" }, key: { file: "tls.key" } };
+
+function launch(
+  drain: { delay: string; timeout: string },
+  more: Record<string, unknown> = {},
+): Promise<RunningGateway> {
   return startGateway({
     keyring: { keys: [] },
+    files: { "tls.crt": fixture("upstream.crt"), "tls.key": fixture("upstream.key") },
     config: {
       drain,
       log: { level: "info", sampleSuccess: 0 },
       upstreams: [{ name: "orders", targets: [upstream.origin] }],
       routes: [{ name: "all", auth: "none", upstream: "orders" }],
+      ...more,
     },
   });
+}
+
+function fixture(name: string): string {
+  return readFileSync(`test/forward/fixtures/${name}`, "utf8");
 }
 
 async function readiness({ adminOrigin }: RunningGateway): Promise<number> {
@@ -131,6 +143,18 @@ describe("SIGTERM", () => {
     await lost;
     upstream.release();
     expect(gateway.logs().some((record) => record.event === "drain_cut")).toBe(true);
+  });
+
+  it("does not wait for a TLS handshake that nobody goes on with", async () => {
+    const gateway = await launch({ delay: "0ms", timeout: "30s" }, { tls: TLS, limits: { headerTimeout: "60s" } });
+    const before = gateway.sockets();
+    const [silent, begun] = [connect(gateway.port, "127.0.0.1"), connect(gateway.port, "127.0.0.1")];
+    for (const socket of [silent, begun]) socket.on("error", () => {});
+    // The first bytes of a ClientHello.
+    begun.write(Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00]));
+    await vi.waitUntil(() => gateway.sockets() === before + 2, { timeout: 5000, interval: 20 });
+    // It is killed, and this rejects, where that takes longer than half of drain.timeout.
+    await gateway.stop();
   });
 
   it("twice ends at once", async () => {
