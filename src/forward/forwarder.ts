@@ -139,10 +139,11 @@ export interface UpstreamHandler {
    */
   onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void;
   /**
-   * `chunk` is the handler's to keep. `last`: the body is complete with this chunk, and `onEnd` follows without
-   * trailers in the same tick.
+   * `last`: the body is complete with this chunk, and `onEnd` follows without trailers in the same tick. `lent`: the
+   * chunk's memory is used again as soon as this returns; what is kept has to be copied. True: the handler is done with
+   * the chunk. False: it is still needed as it is (and was not lent).
    */
-  onBody(chunk: Buffer, last: boolean): void;
+  onBody(chunk: Buffer, last: boolean, lent: boolean): boolean;
   /** The message is complete. `trailers` as a raw list, empty mostly. */
   onEnd(trailers: readonly string[]): void;
   /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */

@@ -133,24 +133,28 @@ export class Forwarding implements UpstreamHandler {
     if (!bodyless) process.nextTick(flushHead, this);
   }
 
-  onBody(chunk: Buffer, last: boolean): void {
-    if (this.over) return;
+  onBody(chunk: Buffer, last: boolean, lent: boolean): boolean {
+    if (this.over) return true;
     const { exchange } = this;
     exchange.bytesOut += chunk.length;
-    if (last) {
-      this.endAnswer(chunk);
-      return;
-    }
-    if (this.held !== null && !this.beginAnswer(this.held)) return;
-    if (exchange.response.write(chunk) || this.paused) return;
+    if (last) return this.endAnswer(chunk, lent);
+    if (this.held !== null && !this.beginAnswer(this.held)) return true;
+    const { response, request } = exchange;
+    const copied = lent || chunk.length < LARGE_BYTES;
+    const takesMore = response.write(copied ? Buffer.from(chunk) : chunk);
+    // Node writes a turn later, to join pieces; a large one goes at once, so that its memory is mostly free again.
+    if (!copied) request.socket.uncork();
+    const taken = !copied && response.writableLength === 0;
+    if (takesMore || taken || this.paused) return copied || taken;
     this.paused = true;
     this.call?.pause();
     this.waitFor(READING);
-    exchange.response.once("drain", () => {
+    response.once("drain", () => {
       this.paused = false;
       this.stopWaiting(READING);
       this.call?.resume();
     });
+    return copied;
   }
 
   onEnd(trailers: readonly string[]): void {
@@ -160,7 +164,7 @@ export class Forwarding implements UpstreamHandler {
       const pairs = buildTrailers(trailers);
       if (pairs !== null) this.exchange.response.addTrailers(pairs);
     }
-    this.endAnswer(null);
+    this.endAnswer(null, false);
   }
 
   onUpgrade(_headers: readonly string[], socket: Socket, _rest: Buffer): void {
@@ -409,23 +413,25 @@ export class Forwarding implements UpstreamHandler {
     request.resume();
   }
 
-  /** The end of the answer, and all of its body that was not sent before. */
-  private endAnswer(chunk: Buffer | null): void {
+  /** The end of the answer, and all of its body that was not sent before. As `onBody`, says whether that is done with. */
+  private endAnswer(chunk: Buffer | null, lent: boolean): boolean {
     const { held } = this;
     const { response, request } = this.exchange;
     if (held !== null) {
       if (this.fitsOneWrite(held, chunk)) {
         this.sendWhole(held, chunk);
-        return;
+        return true;
       }
-      if (!this.beginAnswer(held)) return;
+      if (!this.beginAnswer(held)) return true;
     }
     this.close();
+    const copied = chunk === null || lent || chunk.length < LARGE_BYTES;
     if (chunk === null) response.end();
-    else response.end(chunk);
+    else response.end(copied ? Buffer.from(chunk) : chunk);
     // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
     if (request.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
+    return copied;
   }
 
   private fitsOneWrite({ fields, bodyless }: HeldHead, chunk: Buffer | null): boolean {
@@ -504,6 +510,12 @@ interface HeldHead {
   readonly fields: ResponseHeaders;
   readonly bodyless: boolean;
 }
+
+/**
+ * A piece of a body that is worth a write and memory of its own. What is smaller is copied: a slow client would else keep
+ * a whole read's memory for each piece of it.
+ */
+const LARGE_BYTES = 16 * 1024;
 
 /** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
 const ONE_WRITE_BYTES = 12 * 1024;

@@ -107,10 +107,11 @@ class CheckAnswer implements UpstreamHandler {
     this.status = status;
   }
 
-  onBody(chunk: Buffer): void {
+  onBody(chunk: Buffer): boolean {
     this.bodyBytes += chunk.length;
     // Nobody reads it: the rest of a long one is not worth having.
     if (this.bodyBytes > MAX_BODY_BYTES) this.onEnd();
+    return true;
   }
 
   onEnd(): void {

@@ -244,7 +244,7 @@ class HttpExchange implements UpstreamCall {
     if (this.expected >= 0) this.expected -= chunk.length;
     const last = this.expected === 0;
     if (!last && !this.paused) this.arm(this.request.idleMs, "idle_timeout");
-    this.handler.onBody(chunk, last);
+    this.handler.onBody(chunk, last, false);
     if (last) this.complete(NO_TRAILERS);
   }
 

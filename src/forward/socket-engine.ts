@@ -1,4 +1,4 @@
-import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
+import { connect as connectTcp, isIP, type OnReadOpts, type Socket, type TcpNetConnectOpts } from "node:net";
 import { type ConnectionOptions, checkServerIdentity, connect as connectTls, createSecureContext } from "node:tls";
 import type {
   EngineOptions,
@@ -14,7 +14,7 @@ import { Pool } from "./pool.ts";
 import { formatRequestHead } from "./request-writer.ts";
 import { KnownHeads } from "./response-parser.ts";
 import { Ticks } from "./ticks.ts";
-import { type ConnectionOwner, UpstreamConnection } from "./upstream-connection.ts";
+import { type ConnectionKind, type ConnectionOwner, UpstreamConnection } from "./upstream-connection.ts";
 
 /**
  * HTTP/1.1 to upstreams straight on sockets: half the cost of `http.request`, and stricter about what counts as an
@@ -48,7 +48,7 @@ class SocketEngine implements UpstreamEngine {
     const idle = request.freshSocket || request.upgrade ? undefined : origin.pool.take();
     if (idle !== undefined) return idle.start(request, head, handler);
     try {
-      return this.#open(origin).start(request, head, handler);
+      return this.#open(origin, request.upgrade).start(request, head, handler);
     } catch (error) {
       // It can not even be tried: a certificate that is none, say.
       return failedCall(handler, error);
@@ -76,8 +76,8 @@ class SocketEngine implements UpstreamEngine {
     return known;
   }
 
-  #open(origin: OriginConnections): UpstreamConnection {
-    const connection = origin.open();
+  #open(origin: OriginConnections, upgrade: boolean): UpstreamConnection {
+    const connection = origin.open(upgrade);
     this.#connections.add(connection);
     this.#ticks.start();
     return connection;
@@ -111,10 +111,13 @@ class OriginConnections implements ConnectionOwner {
     this.pool = new Pool(IDLE_MAX);
   }
 
-  open(): UpstreamConnection {
-    return this.#origin.tls === null
-      ? new UpstreamConnection(connectTcp(tcpOptions(this.#origin)), "connect", this)
-      : new UpstreamConnection(this.#openTls(this.#origin.tls), "secureConnect", this);
+  /** `upgrade`: its socket may be handed over, to be read by 'data'. */
+  open(upgrade: boolean): UpstreamConnection {
+    const { tls } = this.#origin;
+    if (tls !== null) return new UpstreamConnection(() => this.#openTls(tls), TLS, this);
+    const options = tcpOptions(this.#origin);
+    const open = (onread: OnReadOpts | null) => connectTcp(onread === null ? options : { ...options, onread });
+    return new UpstreamConnection(open, upgrade ? PLAIN_HANDED_OVER : PLAIN, this);
   }
 
   release(connection: UpstreamConnection): boolean {
@@ -137,6 +140,10 @@ class OriginConnections implements ConnectionOwner {
     return socket;
   }
 }
+
+const PLAIN: ConnectionKind = { connectEvent: "connect", ownMemory: false };
+const PLAIN_HANDED_OVER: ConnectionKind = { connectEvent: "connect", ownMemory: true };
+const TLS: ConnectionKind = { connectEvent: "secureConnect", ownMemory: true };
 
 function tcpOptions(origin: UpstreamOrigin): TcpNetConnectOpts {
   return { host: origin.hostname, port: origin.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 };

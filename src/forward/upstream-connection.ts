@@ -1,5 +1,6 @@
-import type { Socket } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
+import { ReadMemory } from "./read-memory.ts";
 import { announcedLength } from "./request-writer.ts";
 import { type KnownHeads, ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
@@ -13,6 +14,8 @@ export class UpstreamConnection implements ResponseSink {
   readonly #ticks: Ticks;
   readonly #owner: ConnectionOwner;
   readonly #parser: ResponseParser;
+  /** Null: the socket gives every chunk memory of its own. */
+  readonly #memory: ReadMemory | null;
   /** The exchange that runs; null: idle, or over. */
   #call: Call | null = null;
   #connected = false;
@@ -27,14 +30,21 @@ export class UpstreamConnection implements ResponseSink {
   readonly #retireAt: number;
   readonly #listeners: Readonly<Record<string, Listener>>;
 
-  constructor(socket: Socket, connectEvent: "connect" | "secureConnect", owner: ConnectionOwner) {
+  /** `open` makes the socket, which reads by the `onread` it is given, or by 'data' where that is null. */
+  constructor(
+    open: (onread: OnReadOpts | null) => Socket,
+    { connectEvent, ownMemory }: ConnectionKind,
+    owner: ConnectionOwner,
+  ) {
+    this.#memory = ownMemory ? null : new ReadMemory();
+    const socket = open(this.#memory?.onread((chunk) => this.#receive(chunk)) ?? null);
     this.#socket = socket;
     this.#owner = owner;
     this.#ticks = owner.ticks;
     this.#retireAt = owner.ageMsMax === 0 ? 0 : owner.ticks.after(owner.ageMsMax);
     this.#parser = new ResponseParser(this, owner.knownHeads);
     this.#listeners = {
-      data: (chunk: Buffer) => this.#receive(chunk),
+      ...(ownMemory && { data: (chunk: Buffer) => this.#receive(chunk) }),
       end: () => this.#ended(),
       drain: () => this.#drained(),
       [connectEvent]: () => this.#becomeConnected(),
@@ -164,7 +174,9 @@ export class UpstreamConnection implements ResponseSink {
       call.bodyBegun = true;
       this.#streaming(call);
     }
-    call.handler.onBody(chunk, last);
+    const memory = this.#memory;
+    const taken = call.handler.onBody(chunk, last, memory?.lent ?? false);
+    if (!taken) memory?.keep();
   }
 
   onEnd(trailers: readonly string[]): void {
@@ -287,6 +299,12 @@ export class UpstreamConnection implements ResponseSink {
     this.#enter("idle", idleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }
+}
+
+export interface ConnectionKind {
+  readonly connectEvent: "connect" | "secureConnect";
+  /** Each chunk has memory of its own: a TLS socket's, and one that is to be handed over. */
+  readonly ownMemory: boolean;
 }
 
 /** Whoever opened the connection. */

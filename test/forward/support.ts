@@ -195,10 +195,11 @@ export class RecordingHandler extends Watch implements UpstreamHandler {
     this.note("head");
   }
 
-  onBody(chunk: Buffer, _last: boolean): void {
+  onBody(chunk: Buffer, _last: boolean, lent: boolean): boolean {
     this.bodyBytes += chunk.length;
-    if (this.keepBody) this.chunks.push(chunk);
+    if (this.keepBody) this.chunks.push(lent ? Buffer.from(chunk) : chunk);
     this.note("body");
+    return lent || !this.keepBody;
   }
 
   onEnd(trailers: readonly string[]): void {

@@ -230,7 +230,7 @@ describe("active checks", () => {
       (_check, time) => time.pass(2000),
       (check, time) => {
         check!.handler.onHead(200, "", [], false);
-        check!.handler.onBody(Buffer.from("never ends"), false);
+        check!.handler.onBody(Buffer.from("never ends"), false, false);
         time.pass(2000);
       },
     ];
@@ -263,7 +263,7 @@ describe("active checks", () => {
     const { engine, picks } = checked(["a"]);
     const { handler } = engine.sent[0]!;
     handler.onHead(200, "", [], false);
-    handler.onBody(Buffer.alloc(65 * 1024), false);
+    handler.onBody(Buffer.alloc(65 * 1024), false, false);
     expect(engine.sent[0]!.aborted).toBe(true);
     expect(picks(1)).toEqual(["a"]);
   });

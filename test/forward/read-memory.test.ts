@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { ReadMemory } from "../../src/forward/read-memory.ts";
+
+/** A connection as net.Socket drives it: asks where to read into, then tells how much it read. */
+class Connection {
+  readonly memory = new ReadMemory();
+  readonly #buffer: () => Uint8Array;
+  readonly #callback: (bytesRead: number, memory: Uint8Array) => boolean;
+  /** Where the next read goes. */
+  next: Uint8Array;
+  /** What the handler does with what is read. */
+  handle: (chunk: Buffer) => void = () => {};
+
+  constructor() {
+    const { buffer, callback } = this.memory.onread((chunk) => this.handle(chunk));
+    if (typeof buffer !== "function") throw new Error("not a function");
+    this.#buffer = buffer;
+    this.#callback = callback;
+    this.next = buffer();
+  }
+
+  read(bytes: number, options: { readonly kept?: boolean } = {}): void {
+    this.handle = () => {
+      if (options.kept) this.memory.keep();
+    };
+    expect(this.#callback(bytes, this.next)).toBe(true);
+    this.next = this.#buffer();
+  }
+
+  /** The memory that reads go into, as one can tell two of them apart. */
+  get place(): ArrayBufferLike {
+    return this.next.buffer;
+  }
+}
+
+const WHOLE = 64 * 1024;
+
+describe("the memory that connections read into", () => {
+  it("is the same for all of them, and lent, while little is read", () => {
+    const [one, other] = [new Connection(), new Connection()];
+    one.read(1300);
+    other.read(31 * 1024);
+    expect(one.place).toBe(other.place);
+    expect(one.memory.lent).toBe(true);
+  });
+
+  it("gives the handler what was read, and no more", () => {
+    const connection = new Connection();
+    let length = 0;
+    Buffer.from(connection.next.buffer).write("answer");
+    const { callback } = connection.memory.onread((chunk) => {
+      length = chunk.length;
+      expect(chunk.toString("latin1")).toBe("answer");
+    });
+    callback(6, connection.next);
+    expect(length).toBe(6);
+  });
+
+  it("is a connection's own, and used again, for as long as much is read", () => {
+    const [one, other] = [new Connection(), new Connection()];
+    one.read(WHOLE);
+    other.read(WHOLE);
+    const own = one.place;
+    expect(one.memory.lent).toBe(false);
+    expect(own).not.toBe(other.place);
+    one.read(WHOLE);
+    expect(one.place).toBe(own);
+    one.read(100);
+    expect(one.memory.lent).toBe(true);
+    expect(one.place).not.toBe(own);
+  });
+
+  it("is read into no more while somebody keeps it, by this connection or another", () => {
+    const [one, other] = [new Connection(), new Connection()];
+    one.read(WHOLE);
+    const kept = one.place;
+    one.read(WHOLE, { kept: true });
+    expect(one.place).not.toBe(kept);
+    one.read(100);
+    const last = new Connection();
+    last.read(WHOLE);
+    const end = last.place;
+    last.read(100, { kept: true });
+    for (let reads = 0; reads < 4; reads += 1) {
+      other.read(WHOLE);
+      expect(other.place).not.toBe(kept);
+      expect(other.place).not.toBe(end);
+    }
+  });
+
+  it("is handed on, once free, to the next connection of which much is read", () => {
+    const [one, other] = [new Connection(), new Connection()];
+    one.read(WHOLE);
+    const own = one.place;
+    one.read(100);
+    other.read(WHOLE);
+    expect(other.place).toBe(own);
+  });
+});
