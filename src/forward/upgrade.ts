@@ -52,6 +52,8 @@ export class Handshake extends Forwarding {
     socket.on("error", ignore);
     // Node's server has let go of the socket, and so tells the response nothing.
     socket.on("drain", this.onClientDrain);
+    // It was paused where the handshake had to wait for an answer before it.
+    socket.resume();
     super.start();
   }
 

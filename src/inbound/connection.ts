@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { BlockList, Socket } from "node:net";
 import type { Exchange, Peer } from "../exchange.ts";
 import type { Fault } from "../faults/fault.ts";
+import type { WaitingUpgrade } from "./waiting-upgrade.ts";
 
 /** How long the rest of a refused request may go on arriving before the connection is cut. */
 const LINGER_MS = 1000;
@@ -21,7 +22,7 @@ export class Connection {
   /** What the parser gave up on, to be answered behind the requests before it. Nothing is read after it. */
   failure: Fault | null = null;
   /** A request for another protocol that arrived behind an unfinished one. */
-  upgrade: { readonly request: IncomingMessage; readonly rest: Buffer } | null = null;
+  upgrade: WaitingUpgrade | null = null;
   /** Who is at the other end, as far as the socket tells; made at the first request. */
   peer: SocketPeer | null = null;
   /** The last answer was sent or is being sent: whatever else arrives is nobody's request. */

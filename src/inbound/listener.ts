@@ -6,6 +6,7 @@ import { type Fault, fault } from "../faults/fault.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { findPeer } from "./peer.ts";
 import { newRequestId } from "./request-id.ts";
+import { WaitingUpgrade } from "./waiting-upgrade.ts";
 
 /** Limits on clients, in milliseconds, bytes and numbers: `limits:` of the configuration. */
 export interface ListenerLimits {
@@ -278,9 +279,9 @@ export class Listener {
       if (broken && connection.failure !== null) this.#refuseBroken(connection, request, response, connection.failure);
       else this.#begin(connection, request, response);
     } else if (connection.upgrade !== null) {
-      const { request, rest } = connection.upgrade;
+      const { upgrade } = connection;
       connection.upgrade = null;
-      this.#upgrade(connection, request, rest);
+      this.#upgrade(connection, upgrade.request, upgrade.take());
     } else if (connection.failure !== null) {
       this.#answerFailure(connection, connection.failure);
     }
@@ -300,7 +301,7 @@ export class Listener {
       this.#upgrade(connection, request, rest);
       return;
     }
-    connection.upgrade = { request, rest };
+    connection.upgrade = new WaitingUpgrade(request, socket, rest);
     // Node has also taken away what tells the answer under way that the socket drained.
     const drained = () => connection.active?.response.emit("drain");
     socket.on("drain", drained);
@@ -316,6 +317,7 @@ export class Listener {
     release();
     socket.unshift(Buffer.concat([ordinaryHead(request), rest]));
     this.#server.emit(this.#connectionEvent, socket);
+    socket.resume();
   }
 
   /** The parser refused what came, or it did not come in time. */
