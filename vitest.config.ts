@@ -5,6 +5,7 @@ const UNDISTURBED = [
   "test/operations/**/*.test.ts",
   "test/wire/h-overload.test.ts",
   "test/wire/h-shedding.test.ts",
+  "test/wire/h-soak.test.ts",
   "test/wire/fuzz.test.ts",
   "test/keys/redis-faults.test.ts",
   "test/keys/redis-failover.test.ts",
