@@ -50,6 +50,8 @@ const MONO = () => performance.now();
 
 /** How long a look-up that began before a `forget` may still be under way, beyond the time-out of one. */
 const LATE_MS = 60_000;
+/** How far the clocks of instances may be apart. */
+const SKEW_MS = 5000;
 /** How long `sentinel keys forget KEY_ID` can find the hash of an id that the service gave. */
 const ID_LIFETIME_MS = 24 * 3_600_000;
 
@@ -71,7 +73,9 @@ async function openLookups(config: Config, redis: RedisSettings | null, deps: Op
     { now: Date.now, mono: MONO, observer: deps.metrics },
   );
   const targets = copies === null ? [memory] : [copies, memory];
-  const feed = shared === null || deps.instance === null ? null : await follow(shared, deps.instance, targets, deps);
+  const lookBackMs = copies === null ? 0 : cache.sharedFresh + SKEW_MS;
+  const feed =
+    shared === null || deps.instance === null ? null : await follow(shared, deps.instance, targets, lookBackMs, deps);
   return {
     source: {
       find: (hash) => memory.find(hash),
@@ -138,6 +142,7 @@ async function follow(
   { settings, commands }: Shared,
   instance: string,
   targets: readonly ChangeTarget[],
+  lookBackMs: number,
   { metrics, log }: OpenKeysDeps,
 ): Promise<{ close(): Promise<void> }> {
   const { connectRedis } = await import("../keys/redis-connection.ts");
@@ -149,6 +154,7 @@ async function follow(
     log: createChangeLog(connection, createRedisLayout(settings.keyPrefix), instance, commands),
     targets,
     now: Date.now,
+    lookBackMs,
     onLag: (seconds) => metrics.revocationLag(seconds),
     onEvent: (event) => {
       if (event.kind === "following") log("info", "changes_followed", { from: event.from });

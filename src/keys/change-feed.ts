@@ -42,6 +42,11 @@ export interface ChangeFeedDeps {
   /** Told of changes in this order; a shared copy must be distrusted before memory asks for it. */
   readonly targets: readonly ChangeTarget[];
   readonly now: Clock;
+  /**
+   * How far before the newest entry it begins: as long as a copy lives that others have made. One from before a change
+   * could be there still, if nobody else was running to hear of the change. 0, the default, where there are no copies.
+   */
+  readonly lookBackMs?: number;
   /** Seconds from a change to this instance acting on it. */
   readonly onLag?: (seconds: number) => void;
   /** One line at each change of state, and one for each entry that can not be read (rate limited). */
@@ -75,8 +80,11 @@ const RETRY_MS_MAX = 1000;
  * not have it) everything is dropped, because what was missed can not be known. While the stream is out of reach nothing is needed of anyone: memory asks
  * again for each record when it stops being fresh.
  */
-export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFeedDeps): ChangeFeed {
+export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
+  const { log, targets, now, lookBackMs = 0, onLag, onEvent } = deps;
   let lastSeen: string | null = null;
+  /** Entries up to here were there before it began: how long they took says nothing. */
+  let newestAtStart = NOTHING;
   let following = false;
   let wasLost = false;
   let signedAt = Number.NEGATIVE_INFINITY;
@@ -100,15 +108,17 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
   async function begin(): Promise<void> {
     const position = await log.position();
     if (lastSeen === null) {
-      lastSeen = position?.last ?? NOTHING;
-      for (const target of targets) target.dropAll(false);
+      newestAtStart = position?.last ?? NOTHING;
+      lastSeen = startOf(position, lookBackMs);
+      if (lastSeen === null) drop(position, newestAtStart);
+      else for (const target of targets) target.dropAll(false);
     } else if (!reachesBack(position, lastSeen) || !(await continues(position, lastSeen))) {
       drop(position, lastSeen);
     }
     await sign();
     following = true;
     wasLost = false;
-    onEvent?.({ kind: "following", from: lastSeen });
+    onEvent?.({ kind: "following", from: lastSeen ?? NOTHING });
   }
 
   async function advance(): Promise<void> {
@@ -124,7 +134,7 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
   function act({ id, hash, at }: ChangeEntry): void {
     if (isKeyHash(hash)) {
       for (const target of targets) target.invalidate(hash, id);
-      if (Number.isFinite(at)) onLag?.(Math.max(0, now() - at) / 1000);
+      if (Number.isFinite(at) && compareStreamIds(id, newestAtStart) > 0) onLag?.(Math.max(0, now() - at) / 1000);
     } else {
       onEvent?.({ kind: "unreadable", id });
     }
@@ -194,6 +204,17 @@ export function createChangeFeed({ log, targets, now, onLag, onEvent }: ChangeFe
 
 /** The position before any entry. */
 const NOTHING = "0-0";
+
+/** Where to begin, to see every entry of the last `lookBackMs`; null: some of them are not there any more. */
+export function startOf(position: StreamPosition | null, lookBackMs: number): string | null {
+  if (position === null) return NOTHING;
+  if (lookBackMs === 0) return position.last;
+  const [newestMs = 0n] = position.last.split("-").map(BigInt);
+  const ms = newestMs - BigInt(Math.ceil(lookBackMs));
+  const since = ms > 0n ? `${ms}-0` : NOTHING;
+  if (position.first !== null && compareStreamIds(position.first, since) <= 0) return since;
+  return position.whole ? NOTHING : null;
+}
 
 /** Whether every entry after `since` is still in the stream. When that can not be known, it is not. */
 export function reachesBack(position: StreamPosition | null, since: string): boolean {

@@ -8,6 +8,7 @@ import {
   idBefore,
   reachesBack,
   type StreamPosition,
+  startOf,
 } from "../../src/keys/change-feed.ts";
 import { hashOf, TestClock } from "../support/key-parts.ts";
 
@@ -51,7 +52,7 @@ class FakeLog implements ChangeLog {
   async close(): Promise<void> {}
 }
 
-function setUp() {
+function setUp(lookBackMs = 0) {
   const clock = new TestClock();
   const log = new FakeLog();
   const acts: string[] = [];
@@ -66,6 +67,7 @@ function setUp() {
       },
     ],
     now: clock.now,
+    lookBackMs,
     onLag: (seconds) => lags.push(seconds),
     onEvent: ({ kind }) => events.push(kind),
   });
@@ -85,6 +87,30 @@ describe("a follower of changes", () => {
     await feed.step();
     expect(acts).toEqual(["start", B]);
     expect(log.acknowledged).toEqual(["1-0", "2-0"]);
+  });
+
+  it("acts on what came shortly before it started where there may be copies; how long that took says nothing", async () => {
+    const { log, feed, acts, lags, clock } = setUp(20_000);
+    log.append("10000-0", A, clock.wall - 40_000);
+    log.append("30000-1", B, clock.wall - 20_000);
+    await feed.step();
+    expect(acts).toEqual(["start", B]);
+    log.append("50000-0", A, clock.wall - 500);
+    await feed.step();
+    expect(acts).toEqual(["start", B, A]);
+    expect(lags).toEqual([0.5]);
+  });
+
+  it("distrusts every copy at its start where what came shortly before is trimmed away", async () => {
+    const { log, feed, acts, events } = setUp(20_000);
+    log.append("30000-1", B);
+    log.whole = false;
+    await feed.step();
+    expect(acts).toEqual(["drop"]);
+    expect(events).toEqual(["gap", "following"]);
+    log.append("50000-0", A);
+    await feed.step();
+    expect(acts).toEqual(["drop", A]);
   });
 
   it("resumes after the last entry it saw when the connection comes back", async () => {
@@ -252,6 +278,21 @@ describe("the id before another", () => {
     ["0-0", "0-0"],
   ])("%s: %s", (id, before) => {
     expect(idBefore(id)).toBe(before);
+  });
+});
+
+describe("where a follower begins that may meet copies of others", () => {
+  const whole = { last: "90000-5", first: "80000-0", whole: true };
+  it.each<[string, StreamPosition | null, number, string | null]>([
+    ["no stream", null, 20_000, "0-0"],
+    ["no copies: at the end", whole, 0, "90000-5"],
+    ["the entries of so long", { ...whole, first: "1-0" }, 20_000, "70000-0"],
+    ["all entries of a young stream", whole, 20_000, "0-0"],
+    ["all entries, not before the beginning of time", whole, 200_000, "0-0"],
+    ["some are trimmed away already", { ...whole, whole: false }, 20_000, null],
+    ["all are trimmed away", { last: "90000-5", first: null, whole: false }, 20_000, null],
+  ])("%s", (_name, position, lookBackMs, expected) => {
+    expect(startOf(position, lookBackMs)).toBe(expected);
   });
 });
 
