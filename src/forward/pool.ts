@@ -30,6 +30,11 @@ export class Pool<Connection> {
 
   /** Takes out one that closed by itself or grew too old. */
   remove(connection: Connection): void {
+    // Those that grew too old are at the bottom; there may be thousands above them.
+    if (this.#idle[0] === connection) {
+      this.#idle.shift();
+      return;
+    }
     const index = this.#idle.lastIndexOf(connection);
     if (index !== -1) this.#idle.splice(index, 1);
   }

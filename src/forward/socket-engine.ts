@@ -26,8 +26,11 @@ export function createSocketEngine(options: EngineOptions = {}): UpstreamEngine 
 
 /** Four seconds: below the five after which many servers close an idle connection unannounced. */
 const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000 };
-/** Idle connections kept for one origin. */
-const IDLE_MAX = 1_024;
+/**
+ * Idle connections kept for one origin: no fewer than there can be clients (`limits.maxConnections`), or each of those
+ * beyond would have a connection opened and closed for every request. What is not used goes within `idleSocketMs`.
+ */
+const IDLE_MAX = 10_000;
 /** How finely time-outs are told apart. */
 const TICK_MS = 50;
 
