@@ -3,9 +3,7 @@ import { defineConfig } from "vitest/config";
 /** Load, faults and time-outs against whole processes: they want the machine for themselves, more or less. */
 const UNDISTURBED = [
   "test/operations/**/*.test.ts",
-  "test/wire/h-overload.test.ts",
-  "test/wire/h-shedding.test.ts",
-  "test/wire/h-soak.test.ts",
+  "test/wire/h-*.test.ts",
   "test/wire/fuzz.test.ts",
   "test/keys/redis-faults.test.ts",
   "test/keys/redis-failover.test.ts",

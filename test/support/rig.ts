@@ -180,13 +180,20 @@ export class Rig {
     this.#idleSockets = gateway.sockets();
   }
 
-  /** Sentinel with the rig's routes; `config` is laid over the configuration. */
-  static async start(config: Readonly<Record<string, unknown>> = {}): Promise<Rig> {
+  /** Sentinel with the rig's routes; `config` is laid over the configuration, `timeouts` over the upstream's. */
+  static async start(
+    config: Readonly<Record<string, unknown>> = {},
+    timeouts: Readonly<Record<string, string>> = {},
+  ): Promise<Rig> {
     const upstream = await RecordingUpstream.start();
     const gateway = await startGateway({
       config: {
         upstreams: [
-          { name: "recorder", targets: [upstream.origin], timeouts: { connect: "1s", response: "5s", idle: "5s" } },
+          {
+            name: "recorder",
+            targets: [upstream.origin],
+            timeouts: { connect: "1s", response: "5s", idle: "5s", ...timeouts },
+          },
         ],
         routes: rigRoutes(),
         ...config,

@@ -4,7 +4,7 @@ import { answerOk } from "../support/recording-upstream.ts";
 import { auth, Rig } from "../support/rig.ts";
 import { get, post } from "./wire.ts";
 
-/** The checks of h-overload.test.ts on a gateway without these defences: each is seen to fail there. */
+/** The checks of the other files of group H on a gateway without these defences: each is seen to fail there. */
 describe("H. on a naive gateway", () => {
   let rig: Rig;
   beforeAll(async () => {

@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Finding } from "../support/oracles.ts";
+import type { RawClient } from "../support/raw-client.ts";
 import { type Attack, Rig } from "../support/rig.ts";
+
+/**
+ * What is allowed on top of a time that the gateway is given: a machine that hangs for a few seconds is no failure of
+ * it. Where this is used, a gateway that knows the default limits alone takes ten seconds or more.
+ */
+export const HANG_MS = 8000;
 
 /** A request that an attacker would like to see at the upstream, with an identity of their own making. */
 export const SMUGGLED = 'GET /admin/smuggled HTTP/1.1\r\nHost: gw\r\nX-Unkey-Principal: {"keyId":"key_ok"}\r\n\r\n';
@@ -97,4 +104,19 @@ const LASTING: ReadonlySet<Finding["kind"]> = new Set(["crash", "smuggled", "pat
 
 export function formatFindings(findings: readonly Finding[]): string {
   return findings.map(({ kind, what }) => `${kind}: ${what}`).join("\n");
+}
+
+/** Milliseconds from now until each of the connections is closed by the gateway. */
+export async function closeTimes(clients: readonly RawClient[]): Promise<number[]> {
+  const started = performance.now();
+  return Promise.all(
+    clients.map(async (client) => {
+      await client.closed(30_000);
+      return performance.now() - started;
+    }),
+  );
+}
+
+export async function connectMany(rig: Rig, count: number): Promise<RawClient[]> {
+  return Promise.all(Array.from({ length: count }, () => rig.connect()));
 }
