@@ -15,7 +15,7 @@ import { formatProblemLine, type Problem } from "./config/problem.ts";
 import type { Config } from "./config/schema.ts";
 import { watchFiles } from "./config/watch.ts";
 import { createForwarder } from "./forward/forward.ts";
-import type { Forwarder } from "./forward/forwarder.ts";
+import type { Forwarder, UpstreamEngine } from "./forward/forwarder.ts";
 import { createSocketEngine } from "./forward/socket-engine.ts";
 import { createUpstreams, type Upstreams } from "./forward/upstreams.ts";
 import { Gateway } from "./gateway.ts";
@@ -73,7 +73,7 @@ class Sentinel implements RunningSentinel {
   readonly #startedAt = Date.now();
   /** What `Via` calls this instance; also its name among those that acknowledge changes. */
   readonly #instance = process.env.SENTINEL_WORKER_OF ?? randomBytes(6).toString("hex");
-  readonly #engine = createSocketEngine();
+  readonly #engine: UpstreamEngine;
   readonly #forwarder: Forwarder;
   readonly #overload: OverloadWatch;
   /** What to close, in the order of closing. */
@@ -108,6 +108,7 @@ class Sentinel implements RunningSentinel {
     });
     const { metrics } = this.telemetry;
     this.#overload = watchOverload(config.limits, () => metrics.requestsInFlight);
+    this.#engine = createSocketEngine({ keptSocketsMax: connectionLimit(config.limits.maxConnections) });
     this.#upstreams = createUpstreams(compiled.upstreams, this.#engine, {
       observer: {
         upstreamError: (upstream, reason) => metrics.upstreamError(upstream, reason),

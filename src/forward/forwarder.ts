@@ -74,6 +74,11 @@ export interface EngineOptions {
    * Milliseconds.
    */
   readonly maxSocketAgeMs?: number;
+  /**
+   * Idle connections are kept while there are no more than so many in all, to whatever origins; 10,000 unless given. Fewer
+   * than there can be clients, and those beyond have one opened and closed for every request.
+   */
+  readonly keptSocketsMax?: number;
 }
 
 /** Where to connect. Two requests share a pooled socket only when their origins are the very same object. */

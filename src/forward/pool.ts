@@ -21,6 +21,11 @@ export class Pool<Connection> {
     return this.#idle.pop();
   }
 
+  /** The one that has been idle longest; undefined when none is idle. */
+  takeOldest(): Connection | undefined {
+    return this.#idle.shift();
+  }
+
   /** False: not kept, the caller closes it. */
   keep(connection: Connection): boolean {
     if (this.#closed || this.#idle.length >= this.#idleMax) return false;

@@ -25,12 +25,7 @@ export function createSocketEngine(options: EngineOptions = {}): UpstreamEngine 
 }
 
 /** Four seconds: below the five after which many servers close an idle connection unannounced. */
-const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000 };
-/**
- * Idle connections kept for one origin: no fewer than there can be clients (`limits.maxConnections`), or each of those
- * beyond would have a connection opened and closed for every request. What is not used goes within `idleSocketMs`.
- */
-const IDLE_MAX = 10_000;
+const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000, keptSocketsMax: 10_000 };
 /** How finely time-outs are told apart. */
 const TICK_MS = 50;
 
@@ -80,10 +75,21 @@ class SocketEngine implements UpstreamEngine {
   }
 
   #open(origin: OriginConnections, upgrade: boolean): UpstreamConnection {
+    if (this.#connections.size >= this.#options.keptSocketsMax) this.#giveUpIdle();
     const connection = origin.open(upgrade);
     this.#connections.add(connection);
     this.#ticks.start();
     return connection;
+  }
+
+  /** Room for one more: an idle connection to whatever origin, if there is any. */
+  #giveUpIdle(): void {
+    for (const { pool } of this.#origins.values()) {
+      const oldest = pool.takeOldest();
+      if (oldest === undefined) continue;
+      oldest.destroy();
+      return;
+    }
   }
 
   #sweep(): void {
@@ -101,6 +107,7 @@ class OriginConnections implements ConnectionOwner {
   readonly ageMsMax: number;
   readonly #origin: UpstreamOrigin;
   readonly #all: Set<UpstreamConnection>;
+  readonly #keptMax: number;
   #tlsOptions: ConnectionOptions | null = null;
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
@@ -111,7 +118,8 @@ class OriginConnections implements ConnectionOwner {
     this.ticks = ticks;
     this.idleMsMax = options.idleSocketMs;
     this.ageMsMax = options.maxSocketAgeMs;
-    this.pool = new Pool(IDLE_MAX);
+    this.pool = new Pool(options.keptSocketsMax);
+    this.#keptMax = options.keptSocketsMax;
   }
 
   /** `upgrade`: its socket may be handed over, to be read by 'data'. */
@@ -124,7 +132,7 @@ class OriginConnections implements ConnectionOwner {
   }
 
   release(connection: UpstreamConnection): boolean {
-    return this.pool.keep(connection);
+    return this.#all.size <= this.#keptMax && this.pool.keep(connection);
   }
 
   gone(connection: UpstreamConnection): void {

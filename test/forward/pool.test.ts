@@ -6,6 +6,7 @@ describe("the pool of idle connections", () => {
   it("gives the one that was used last, keeps no more than it may, and forgets those that are gone: like a plain list", () => {
     const step = fc.oneof(
       fc.constant({ kind: "take" } as const),
+      fc.constant({ kind: "takeOldest" } as const),
       fc.nat(20).map((connection) => ({ kind: "keep", connection }) as const),
       fc.nat(20).map((connection) => ({ kind: "remove", connection }) as const),
     );
@@ -15,6 +16,7 @@ describe("the pool of idle connections", () => {
         const list: number[] = [];
         for (const each of steps) {
           if (each.kind === "take") expect(pool.take()).toBe(list.pop());
+          else if (each.kind === "takeOldest") expect(pool.takeOldest()).toBe(list.shift());
           else if (each.kind === "remove") {
             pool.remove(each.connection);
             if (list.includes(each.connection)) list.splice(list.indexOf(each.connection), 1);

@@ -1,0 +1,78 @@
+import { createServer, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { UpstreamEngine, UpstreamOrigin } from "../../src/forward/forwarder.ts";
+import { createSocketEngine } from "../../src/forward/socket-engine.ts";
+import { RecordingHandler, upstreamRequest } from "./support.ts";
+
+/** An upstream that answers when told to. */
+class Upstream {
+  readonly server: Server;
+  readonly origin: UpstreamOrigin;
+  opened = 0;
+  open = 0;
+  readonly waiting: ServerResponse[] = [];
+
+  private constructor(server: Server) {
+    this.server = server;
+    this.origin = { hostname: "127.0.0.1", port: (server.address() as AddressInfo).port, tls: null };
+    server.on("connection", (socket) => {
+      this.opened += 1;
+      this.open += 1;
+      socket.on("close", () => {
+        this.open -= 1;
+      });
+    });
+    server.on("request", (_, response) => this.waiting.push(response));
+  }
+
+  static async start(): Promise<Upstream> {
+    const server = createServer();
+    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+    return new Upstream(server);
+  }
+}
+
+describe("connections to upstreams that are kept", () => {
+  let engine: UpstreamEngine;
+  let one: Upstream;
+  let other: Upstream;
+  beforeEach(async () => {
+    [one, other] = [await Upstream.start(), await Upstream.start()];
+  });
+  afterEach(() => {
+    engine.close();
+    for (const { server } of [one, other]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  /** So many requests at once, answered when all of them have arrived. */
+  async function askAtOnce(upstream: Upstream, count: number): Promise<void> {
+    const handlers = Array.from({ length: count }, () => new RecordingHandler());
+    for (const handler of handlers) engine.send(upstreamRequest(upstream.origin), handler);
+    await expect.poll(() => upstream.waiting.length, { timeout: 10_000 }).toBe(count);
+    for (const response of upstream.waiting.splice(0)) response.end("ok");
+    for (const handler of handlers) expect((await handler.finished()).body).toBe("ok");
+  }
+
+  it("are as many as were used at once: the same 2,000 requests again open none", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000 });
+    await askAtOnce(one, 2000);
+    await askAtOnce(one, 2000);
+    expect(one.opened).toBe(2000);
+  }, 60_000);
+
+  it("are no more than allowed, in all: idle ones to another upstream go first", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000, keptSocketsMax: 10 });
+    await askAtOnce(one, 8);
+    await askAtOnce(other, 6);
+    await expect.poll(() => one.open).toBe(4);
+    expect(other.open).toBe(6);
+    // What is under way is never given up for it.
+    await askAtOnce(other, 15);
+    await expect.poll(() => one.open + other.open).toBe(10);
+    expect(one.open).toBe(0);
+  });
+});
