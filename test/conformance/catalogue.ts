@@ -1,14 +1,14 @@
 /**
  * The catalogue of checks: what a gateway like this one is asked by people who try, one number each, for good. A test
- * whose name begins with a number in `test/wire` holds that check; `alsoIn` names tests elsewhere, by file and by how
- * their names begin. `catalogue.test.ts` makes docs/checks.md of it and fails where a check is held by nothing.
+ * whose name begins with a number in `test/wire` holds that check; `alsoIn` names tests elsewhere, by file and by
+ * words of their names. `catalogue.test.ts` makes docs/checks.md of it and fails where a check is held by nothing.
  */
 export interface Check {
   readonly number: string;
   readonly what: string;
   /** A release waits for it. */
   readonly gate: boolean;
-  /** Tests without the number in their names: `file: how a name in it begins`. */
+  /** Tests without the number in their names: `file: words of a name in it`. */
   readonly alsoIn: readonly string[];
   /** Where Sentinel decides otherwise, or does not offer what the check is about, and why. */
   readonly otherwise: string | null;
@@ -346,7 +346,7 @@ export const CATALOGUE: readonly Group[] = [
     {
       what: "Frozen",
       alsoIn: [
-        "support/redis-faults.ts: frozen",
+        'support/redis-faults.ts: name: "frozen"',
         "gateway/redis-faults.test.ts: ${fault.name} while it serves",
         "keys/redis-connection.test.ts: does not take one answer for another after a freeze",
       ],
@@ -358,7 +358,7 @@ export const CATALOGUE: readonly Group[] = [
         "keys/redis-faults.test.ts: ${fault.name} while it runs",
       ],
     },
-    { what: "Something else on its port", alsoIn: ["support/redis-faults.ts: garbage"] },
+    { what: "Something else on its port", alsoIn: ['support/redis-faults.ts: name: "garbage"'] },
     {
       what: "Read-only after a failover",
       alsoIn: ["support/redis-faults.ts: read-only", "keys/redis-failover.test.ts: %s survive the loss"],
@@ -444,6 +444,6 @@ export const CATALOGUE: readonly Group[] = [
       ],
     },
     { what: "The admin port", alsoIn: ["config/load.test.ts: has every default", "admin/server.test.ts: %s is 404"] },
-    { what: "Every version of Node", alsoIn: ["../.ci/run: $tools/tests-node24.json"] },
+    { what: "Every version of Node", alsoIn: ["../.ci/run: tools/tests-node24.json"] },
   ]),
 ];
