@@ -212,7 +212,7 @@ export const CATALOGUE: readonly Group[] = [
       what: "A revocation while the notice can not arrive",
       alsoIn: [
         "keys/revocation.test.ts: is in force at the latest",
-        "keys/simulation.test.ts: accept nothing later than the bound",
+        "keys/simulation.test.ts: use nothing older than the bound",
       ],
     },
     { what: "Ages do not add up", alsoIn: ["keys/memory-source.test.ts: counts from when the origin gave it"] },
@@ -242,7 +242,7 @@ export const CATALOGUE: readonly Group[] = [
       what: "A key expires while it is remembered",
       alsoIn: [
         "decide.test.ts: a key at the very instant it expires",
-        "keys/simulation.test.ts: accept nothing later than the bound",
+        "keys/simulation.test.ts: use nothing older than the bound",
       ],
     },
     {
