@@ -78,33 +78,32 @@ class Balancer {
 
 describe("SIGTERM", () => {
   it("under 500 requests a second loses none: readiness goes first, every answer says close, exit 0 in time", async () => {
-    const gateway = await launch({ delay: "2s", timeout: "20s" });
-    const balancer = new Balancer();
-    await balancer.add(gateway);
-    const load = new Load({ perSecond: 500, origin: () => balancer.pick() });
+    const gateway = await launch({ delay: "3s", timeout: "20s" });
+    // A balancer that learns late that the gateway is not ready.
+    let told = false;
+    const load = new Load({ perSecond: 500, origin: () => (told ? null : gateway.origin) });
     const halfOpen = openHalf(gateway.port);
     await load.more(500);
 
     gateway.signal("SIGTERM");
     const signalledAt = performance.now();
-    await vi.waitUntil(async () => (await readiness(gateway)) === 503, { timeout: 1900, interval: 10 });
+    await vi.waitUntil(async () => (await readiness(gateway)) === 503, { timeout: 2500, interval: 10 });
     const notReadyAt = performance.now();
-    expect((await fetch(gateway.origin)).status).toBe(200);
+    await vi.waitUntil(() => load.outcomes.filter(({ sentAt }) => sentAt > notReadyAt).length > 20, { timeout: 2500 });
+    told = true;
     const code = await gateway.exited;
     const tookMs = performance.now() - signalledAt;
     await load.stop();
-    balancer.stop();
     for (const socket of halfOpen) socket.destroy();
 
     const after = load.outcomes.filter(({ sentAt }) => sentAt > notReadyAt);
     const figures = `${load.outcomes.length} requests, ${after.length} of them after /readyz said 503`;
     console.info(`drain: ${figures}, ${load.failures.length} lost, exit in ${Math.round(tookMs)} ms`);
     expect(describeFailures(load.failures)).toEqual([]);
-    expect(after.length).toBeGreaterThan(10);
     expect(new Set(after.map(({ connection }) => connection))).toEqual(new Set(["close"]));
     expect(code).toBe(0);
-    expect(tookMs).toBeGreaterThan(2000);
-    expect(tookMs).toBeLessThan(8000);
+    expect(tookMs).toBeGreaterThan(3000);
+    expect(tookMs).toBeLessThan(15_000);
   });
 
   it("lets a request that runs finish", async () => {
