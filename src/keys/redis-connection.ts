@@ -261,7 +261,7 @@ export function describeRedisError(error: unknown): string {
   if (!(error instanceof Error)) return "unknown";
   const reply = /^-?([A-Z]{2,20})\b/.exec(error.message)?.[1];
   if (error.name === "ReplyError") return reply ?? "ERR";
-  if (error.name === "ParserError") return "not Redis";
+  if (error.name === "ParserError" || error.message.startsWith("Unknown RESP type")) return "not Redis";
   if (/timed? ?out/i.test(error.message)) return "timeout";
   const { code } = error as NodeJS.ErrnoException;
   if (typeof code === "string") return code;

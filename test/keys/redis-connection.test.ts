@@ -17,6 +17,11 @@ describe("what is said of an error of Redis", () => {
     ["a reply", named("ReplyError", "WRONGTYPE Operation against sentinel:key:secret"), "WRONGTYPE"],
     ["a reply without a word", named("ReplyError", "unknown command `x`, with args beginning with: secret"), "ERR"],
     ["a server that is not Redis", named("ParserError", "Protocol error, got 'H' (secret)"), "not Redis"],
+    [
+      "one whose bytes are none of Redis'",
+      named("Error", 'Unknown RESP type 72 "H". Please report this.'),
+      "not Redis",
+    ],
     ["a command time-out", named("Error", "Command timed out"), "timeout"],
     ["a connect time-out", named("Error", "connect ETIMEDOUT"), "timeout"],
     ["a refused connection", named("Error", "connect ECONNREFUSED 127.0.0.1:1", "ECONNREFUSED"), "ECONNREFUSED"],

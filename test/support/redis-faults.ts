@@ -10,6 +10,10 @@ export interface FaultCase {
   readonly name: string;
   /** Whether records can be read all the same. */
   readonly reads: boolean;
+  /** Why a look-up fails, as the log of a request says. */
+  readonly cause: RegExp;
+  /** ... and the line that says that Redis is down. */
+  readonly down: RegExp;
   inject(server: TestRedis, shim: Shim): unknown;
   heal(server: TestRedis, shim: Shim): unknown;
 }
@@ -19,47 +23,80 @@ const byShim = (fault: Parameters<Shim["set"]>[0]) => ({
   heal: (_server: TestRedis, shim: Shim) => shim.set({ kind: "none" }),
 });
 
+const OUT_OF_REACH = /Redis is out of reach/;
+/** There is no such line. */
+const NEVER = /(?!)/;
+
 export const FAULTS: readonly FaultCase[] = [
   {
     name: "down",
     reads: false,
+    cause: OUT_OF_REACH,
+    down: /^(not connected|ECONNRESET|ECONNREFUSED|timeout)$/,
     inject: (server) => server.kill(),
     heal: async (server) => {
       await server.restart();
       await seedRecords(server);
     },
   },
-  { name: "frozen", reads: false, inject: (server) => server.freeze(), heal: (server) => server.thaw() },
-  { name: "blackholed", reads: false, ...byShim({ kind: "freeze" }) },
+  {
+    name: "frozen",
+    reads: false,
+    cause: OUT_OF_REACH,
+    down: /^timeout$/,
+    inject: (server) => server.freeze(),
+    heal: (server) => server.thaw(),
+  },
+  { name: "blackholed", reads: false, cause: OUT_OF_REACH, down: /^timeout$/, ...byShim({ kind: "freeze" }) },
   {
     name: "refusing",
     reads: false,
+    cause: OUT_OF_REACH,
+    down: /^(not connected|ECONNRESET|ECONNREFUSED|timeout)$/,
     inject: (_server, shim) => {
       shim.set({ kind: "refuse" });
       shim.cut();
     },
     heal: (_server, shim) => shim.set({ kind: "none" }),
   },
-  { name: "far too slow", reads: false, ...byShim({ kind: "latency", ms: 1500 }) },
-  { name: "slow", reads: true, ...byShim({ kind: "latency", ms: 30 }) },
-  { name: "cut into single bytes", reads: true, ...byShim({ kind: "slice" }) },
-  { name: "reset in each answer", reads: false, ...byShim({ kind: "reset" }) },
-  { name: "garbage", reads: false, ...byShim({ kind: "garbage" }) },
+  {
+    name: "far too slow",
+    reads: false,
+    cause: OUT_OF_REACH,
+    down: /^timeout$/,
+    ...byShim({ kind: "latency", ms: 1500 }),
+  },
+  { name: "slow", reads: true, cause: OUT_OF_REACH, down: NEVER, ...byShim({ kind: "latency", ms: 30 }) },
+  { name: "cut into single bytes", reads: true, cause: OUT_OF_REACH, down: NEVER, ...byShim({ kind: "slice" }) },
+  {
+    name: "reset in each answer",
+    reads: false,
+    cause: OUT_OF_REACH,
+    down: /^(not connected|ECONNRESET|ECONNREFUSED|timeout)$/,
+    ...byShim({ kind: "reset" }),
+  },
+  { name: "garbage", reads: false, cause: OUT_OF_REACH, down: /^not Redis$/, ...byShim({ kind: "garbage" }) },
   {
     name: "read-only",
     reads: true,
+    cause: OUT_OF_REACH,
+    down: NEVER,
     inject: (server) => server.run("REPLICAOF", "127.0.0.1", "1"),
     heal: (server) => server.run("REPLICAOF", "NO", "ONE"),
   },
   {
     name: "out of memory",
     reads: true,
+    cause: OUT_OF_REACH,
+    down: NEVER,
     inject: (server) => server.run("CONFIG", "SET", "maxmemory", "1mb"),
     heal: (server) => server.run("CONFIG", "SET", "maxmemory", "0"),
   },
   {
     name: "a wrong password",
     reads: false,
+    cause: OUT_OF_REACH,
+    down: /^(NOAUTH|not connected|timeout)$/,
     inject: async (server, shim) => {
       await server.run("CONFIG", "SET", "requirepass", "another");
       shim.cut();
@@ -69,12 +106,16 @@ export const FAULTS: readonly FaultCase[] = [
   {
     name: "no permission to read",
     reads: false,
+    cause: /refused a command \(NOPERM\)/,
+    down: NEVER,
     inject: (server) => server.run("ACL", "SETUSER", "default", "-getrange"),
     heal: (server) => server.run("ACL", "SETUSER", "default", "+getrange"),
   },
   {
     name: "loading",
     reads: false,
+    cause: OUT_OF_REACH,
+    down: /^(LOADING|not connected|timeout)$/,
     inject: async (server) => {
       await server.run("SAVE");
       // Each of the keys takes 10 ms to load: four seconds in all.
