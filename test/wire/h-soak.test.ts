@@ -63,7 +63,7 @@ async function logNoRequests(gateway: RunningGateway): Promise<void> {
   writeFileSync(path, readFileSync(path, "utf8").replace("level: info", "level: error"));
   gateway.signal("SIGHUP");
   const generation = async () => metric(await scrape(gateway), "sentinel_config_generation");
-  await vi.waitUntil(async () => (await generation()) === 2, { timeout: PATIENCE_MS, interval: 20 });
+  await vi.waitUntil(async () => (await generation()) >= 2, { timeout: PATIENCE_MS, interval: 20 });
 }
 
 /** Does one thing; what came of it, in words, where it is not what should have. */
