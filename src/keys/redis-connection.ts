@@ -58,8 +58,13 @@ export interface RedisPipelines extends RedisCommands {
 export class RedisRefusal extends SourceUnavailable {
   readonly code: string;
 
-  constructor(code: string) {
-    super(`Redis refused a command (${code})`);
+  /** `command` is a name such as `SET`, never an argument. */
+  constructor(code: string, command = "a command") {
+    super(
+      code === "NOPERM"
+        ? `this Redis user may not run ${command}, or not on that key (NOPERM)`
+        : `Redis refused ${command} (${code})`,
+    );
     this.code = code;
   }
 }
@@ -163,7 +168,7 @@ export async function connectRedis(
       // Alone, ioredis' own command time-out does; a cluster client also follows redirections, for longer than that.
       return await ("nodes" in client ? within(timeoutMs, answer) : answer);
     } catch (error) {
-      throw translate(error);
+      throw translate(error, command);
     }
   }
 
@@ -269,10 +274,10 @@ export function describeRedisError(error: unknown): string {
   return error.name;
 }
 
-function translate(error: unknown): SourceUnavailable {
+function translate(error: unknown, command?: string): SourceUnavailable {
   if (error instanceof SourceUnavailable) return error;
   const word = describeRedisError(error);
-  if (error instanceof Error && error.name === "ReplyError") return new RedisRefusal(word);
+  if (error instanceof Error && error.name === "ReplyError") return new RedisRefusal(word, command);
   return new SourceUnavailable(`Redis is out of reach (${word})`);
 }
 
@@ -299,7 +304,7 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
       try {
         return await node.call(command, ...args.map(String));
       } catch (error) {
-        throw translate(error);
+        throw translate(error, command);
       }
     },
     async pipeline(commands) {
@@ -312,9 +317,9 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
       } catch (error) {
         throw translate(error);
       }
-      return (answers ?? []).map(([error, value]) => {
+      return (answers ?? []).map(([error, value], index) => {
         if (error === null) return value;
-        const refusal = translate(error);
+        const refusal = translate(error, commands[index]?.[0]);
         if (refusal instanceof RedisRefusal) return refusal;
         throw refusal;
       });

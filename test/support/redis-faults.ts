@@ -106,7 +106,7 @@ export const FAULTS: readonly FaultCase[] = [
   {
     name: "no permission to read",
     reads: false,
-    cause: /refused a command \(NOPERM\)/,
+    cause: /may not run GETRANGE, or not on that key \(NOPERM\)/,
     down: NEVER,
     inject: (server) => server.run("ACL", "SETUSER", "default", "-getrange"),
     heal: (server) => server.run("ACL", "SETUSER", "default", "+getrange"),
