@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync } from "node:fs";
 import { request as httpRequest } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { RawClient } from "../support/raw-client.ts";
@@ -71,6 +74,55 @@ describe("H. the end", () => {
     expect(performance.now() - started).toBeLessThan(HANG_MS);
     client.destroy();
     await upstream.stop();
+  });
+
+  it.each([0, 20, 40, 60, 80, 120])(
+    "186 SIGTERM %i ms after the start ends it, whatever it was doing, and without a complaint",
+    async (ms) => {
+      const upstream = await RecordingUpstream.start();
+      const early = `data:text/javascript,setTimeout(()=>process.kill(process.pid,"SIGTERM"),${ms})`;
+      const ended = await startGateway({
+        config: { upstreams: [{ name: "recorder", targets: [upstream.origin] }], routes: rigRoutes() },
+        keyring: RIG_KEYRING,
+        nodeOptions: ["--import", early],
+      }).then(
+        (gateway) => gateway.exited,
+        (error: Error) => error.message,
+      );
+      // Before it listens nothing is there to be ended in order: then the signal itself may be the end.
+      if (ended !== 0) expect(ended).toMatch(/^the gateway ended with (0|null) before such a record:\s*$/);
+      await upstream.stop();
+    },
+  );
+
+  it("186 after SIGKILL the next one takes its address and its admin socket, at once", async () => {
+    const upstream = await RecordingUpstream.start();
+    const folder = mkdtempSync(join(tmpdir(), "sentinel-killed-"));
+    const start = (port: number) =>
+      startGateway({
+        config: {
+          listen: `127.0.0.1:${port}`,
+          admin: { listen: `unix:${join(folder, "admin.sock")}` },
+          upstreams: [{ name: "recorder", targets: [upstream.origin] }],
+          routes: rigRoutes(),
+        },
+        keyring: RIG_KEYRING,
+      });
+    const first = await start(0);
+    const client = await RawClient.connect(first.port);
+    await client.write(get("/any", auth()));
+    expect((await client.answer())?.status).toBe(200);
+    first.signal("SIGKILL");
+    expect(await first.exited).toBeNull();
+    const second = await start(first.port);
+    const again = await RawClient.connect(first.port);
+    await again.write(get("/any", auth()));
+    expect((await again.answer())?.status).toBe(200);
+    for (const each of [client, again]) each.destroy();
+    await second.stop();
+    await upstream.stop();
+    rmSync(folder, { recursive: true });
+    rmSync(first.folder, { recursive: true });
   });
 
   it.each([
