@@ -101,6 +101,8 @@ class HttpExchange implements UpstreamCall {
   private interims = 0;
   private answerBegun = false;
   private bodyBegun = false;
+  /** The answer speaks of a body that it can not have. */
+  private mayFollow = false;
   /** Bytes of the body that are still to come; -1 where no length is known. */
   private expected = -1;
 
@@ -225,8 +227,13 @@ class HttpExchange implements UpstreamCall {
     }
     this.answerBegun = true;
     const length = rawLength(rawHeaders);
-    const bodyless = this.request.method === "HEAD" || status === 204 || status === 304 || length === 0;
+    const isHead = this.request.method === "HEAD";
+    const empty = isHead || status === 204 || status === 304;
+    const bodyless = empty || length === 0;
     this.expected = bodyless ? 0 : length;
+    // Some servers send such a body all the same, as the answer to somebody's next request.
+    const { "transfer-encoding": coding } = answer.headers;
+    this.mayFollow = empty && (coding !== undefined || (length > 0 && (isHead || status === 204)));
     answer.on("data", (chunk: Buffer) => this.onData(chunk));
     answer.on("end", () => this.onAnswerEnd());
     // A node stream that ends early says 'aborted' before 'error'; the parser's own error, where there is one, came
@@ -277,7 +284,7 @@ class HttpExchange implements UpstreamCall {
     if (this.over) return;
     this.finish();
     // The upstream may still read the rest of this request as the next one.
-    if (!this.requestEnded) this.outgoing.destroy();
+    if (!this.requestEnded || this.mayFollow) this.outgoing.destroy();
     this.handler.onEnd(trailers);
   }
 
