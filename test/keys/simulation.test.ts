@@ -64,6 +64,8 @@ async function runSchedules(seeds: readonly number[], planted: Planted | null = 
   return seen;
 }
 
+const seedsFor = (planted: Planted) => (seed: number) =>
+  planted === "memory is deaf to changes" || planted === "misses are kept" || tierOf(seed) === "http";
 const seedsUpTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
 describe("three instances, a Redis and a key service that fail in every way", () => {
@@ -80,7 +82,10 @@ describe("three instances, a Redis and a key service that fail in every way", ()
     ["ages add up"],
     ["misses are kept"],
   ])("are seen through where %s, and the seed is given", async (planted) => {
-    const failure = await runSchedules(seedsUpTo(SCHEDULES), planted).catch((error: unknown) => error);
+    // Copies are where ages could add up, and rarely do: a copy, and its reader, must be old at the right moments.
+    const failure = await runSchedules(seedsUpTo(20_000).filter(seedsFor(planted)), planted).catch(
+      (error: unknown) => error,
+    );
     expect(failure).toMatchObject({ message: expect.stringMatching(/^SIMULATION_SEED=\d+\n/) });
     // The very same schedule, without the defect, is fine.
     const seed = Number(/SEED=(\d+)/.exec((failure as Error).message)?.[1]);
