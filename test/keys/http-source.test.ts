@@ -1,6 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHttpSource } from "../../src/keys/http-source.ts";
@@ -95,6 +100,7 @@ describe("a key service", () => {
     ["200 valid:false", "invalid", sendJson({ valid: false })],
     ["200 with another key's record", "invalid", sendJson({ ...GOOD, hash: hashOf("b") })],
     ["200 without permissions", "invalid", sendJson({ ...GOOD, permissions: undefined })],
+    ["200 with a start that is no text", "invalid", sendJson({ ...GOOD, start: 5 })],
     ["200 with permissions as a string", "invalid", sendJson({ ...GOOD, permissions: "*" })],
     ["200 over 1 MiB", "invalid", sendJson({ ...GOOD, padding: "x".repeat(1_100_000) })],
     [
@@ -257,6 +263,27 @@ describe("a key service", () => {
     await expect(source.find(A)).rejects.toThrow(/can not tell: (ENOTFOUND|EAI_AGAIN|time-out)/);
     expect(observer.count("http", "error")).toBe(1);
     expect(source.readiness().ready).toBe(false);
+  });
+
+  it("whose certificate nobody vouches for is not told a hash, nor its credentials", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "sentinel-tls-"));
+    const [keyFile, certFile] = [join(dir, "key.pem"), join(dir, "cert.pem")];
+    const subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"];
+    const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", ...subject];
+    execFileSync("openssl", [...made, "-keyout", keyFile, "-out", certFile], { stdio: "ignore" });
+    let asked = 0;
+    const server = createSecureServer({ key: readFileSync(keyFile), cert: readFileSync(certFile) }, () => {
+      asked += 1;
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closers.push(async () => {
+      server.closeAllConnections();
+      server.close();
+      rmSync(dir, { recursive: true });
+    });
+    const { source } = open(`https://127.0.0.1:${(server.address() as AddressInfo).port}/lookup`);
+    await expect(source.find(A)).rejects.toThrow(/can not tell: DEPTH_ZERO_SELF_SIGNED_CERT/);
+    expect(asked).toBe(0);
   });
 
   it("is reached once it says 404 for a hash that nobody has, however late it comes up", async () => {

@@ -145,6 +145,16 @@ describeRedis("two changes at once", () => {
     },
   );
 
+  it("an import that finds a record changed since it looked takes everything back, and leaves that change", async () => {
+    const { keyId } = await storeOn().create({ ...FIELDS, roles: ["reader"] });
+    const importing = inBetween(isWrite, () => storeOn().setEnabled(keyId, false));
+    await expect(importing.importKeyring(keyring({ roles: NARROW }))).rejects.toThrow(
+      /changed by someone else meanwhile\); nothing was changed/,
+    );
+    expect(await get(keyId)).toMatchObject({ enabled: false, grants: new Set(["api.*.read_api"]) });
+    expect(server.cli("HGET", layout.roles, "reader")).toBe('["api.*.read_api"]');
+  });
+
   it("an import that is taken back does not let a key in that was disabled meanwhile", async () => {
     await storeOn().importKeyring(keyring({ records: [recordOf("a")] }));
     let pages = 0;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { encodeCopy, encodeRecord } from "../../src/keys/record-codec.ts";
+import { connectRedis, type RedisConnection, RedisRefusal } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { createRedisSource } from "../../src/keys/redis-source.ts";
 import { createRedisStore } from "../../src/keys/redis-store.ts";
@@ -379,6 +380,115 @@ describeRedis("the store in Redis", () => {
     await expect(store.setEnabled(keyId, true)).rejects.toThrow(/nothing was changed/);
     await store.delete(keyId);
     expect(await store.get(keyId)).toBeNull();
+  });
+
+  it("does not take a shared copy for a record, nor another's record for the one an id names", async () => {
+    const store = storeOn(redis);
+    server.cli("SET", layout.id("key_a"), hashOf("a"));
+    server.cli("SET", layout.key(hashOf("a")), encodeCopy(recordOf("a"), 1));
+    await expect(store.get("key_a")).rejects.toThrow(/a shared copy/);
+    server.cli("SET", layout.key(hashOf("a")), encodeRecord(recordOf("a", { id: "key_other" })));
+    await expect(store.setEnabled("key_a", false)).rejects.toMatchObject({ reason: "unknown" });
+    expect((await source().find(hashOf("a"))).record?.enabled).toBe(true);
+  });
+
+  it("lists records and nothing else that lies beside them", async () => {
+    const store = storeOn(redis);
+    const { keyId } = await store.create(FIELDS);
+    server.cli("RPUSH", layout.key(hashOf("list")), "x");
+    server.cli("SET", layout.key(hashOf("empty")), "");
+    server.cli("SET", layout.key(hashOf("copy")), encodeCopy(recordOf("copy"), 1));
+    server.cli("SET", layout.key(hashOf("moved")), encodeRecord(recordOf("a")));
+    const ids: string[] = [];
+    for await (const { id } of store.list()) ids.push(id);
+    expect(ids).toEqual([keyId]);
+  });
+
+  /** A store whose commands are answered by `answer` where it does not give undefined. */
+  const answering = (answer: (command: string, args: readonly unknown[]) => unknown) =>
+    storeOn({
+      ...redis,
+      whenUp: async () => true,
+      call: async (command, ...args) => {
+        const value = answer(command, args);
+        if (value instanceof Error) throw value;
+        return value === undefined ? redis.call(command, ...args) : value;
+      },
+    });
+
+  it("leaves nothing behind where the new id or hash is taken already, or the record is refused", async () => {
+    const isSet = (prefix: string) => (command: string, args: readonly unknown[]) =>
+      command === "SET" && String(args[0]).startsWith(prefix);
+    const [isId, isKey] = [isSet(layout.id("")), isSet(layout.key("" as never))];
+    const outcome = (answer: (command: string, args: readonly unknown[]) => unknown) =>
+      answering(answer)
+        .create(FIELDS)
+        .catch((error: unknown) => error);
+    expect(await outcome((...command) => (isId(...command) ? null : undefined))).toMatchObject({
+      message: "the new id is taken already; nothing was changed",
+    });
+    expect(await outcome((...command) => (isKey(...command) ? null : undefined))).toBeInstanceOf(IncompleteChange);
+    const refused = await outcome((...command) => (isKey(...command) ? new RedisRefusal("OOM", "SET") : undefined));
+    expect(refused).toMatchObject({ message: "Redis refused SET (OOM); nothing was changed" });
+    expect(refused).not.toBeInstanceOf(IncompleteChange);
+    expect(server.cli("DBSIZE")).toBe("0");
+  });
+
+  it("hands the new secret over where the end of the old one was not announced", async () => {
+    const { keyId } = await storeOn(redis).create(FIELDS);
+    let announced = 0;
+    const store = answering((command) => {
+      if (command === "XADD" && ++announced === 2) return new SourceUnavailable("lost");
+    });
+    const failure = await store.reroll(keyId, 0).catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      message: expect.stringMatching(new RegExp(`${keyId} was deleted, but announcing`)),
+    });
+    const { created } = failure as IncompleteChange;
+    expect((await source().find(hashOf(created?.key ?? ""))).record?.id).toBe(created?.keyId);
+    const unannounced = answering((command) => (command === "XADD" ? new SourceUnavailable("lost") : undefined));
+    await expect(unannounced.setEnabled(created?.keyId ?? "", true)).rejects.toThrow(/was enabled, but announcing/);
+  });
+
+  it("gives a key its first identity, and refuses a meta that is no object", async () => {
+    const store = storeOn(redis);
+    const { keyId } = await store.create(FIELDS);
+    expect((await store.update(keyId, { externalId: "user_1" }, [])).identity).toEqual({
+      externalId: "user_1",
+      meta: {},
+    });
+    const meta = [] as unknown as Record<string, unknown>;
+    await expect(store.update(keyId, { meta }, [])).rejects.toThrow(/meta must be a JSON object/);
+  });
+
+  it("says that an import is in force where Redis refuses to announce it", async () => {
+    server.cli("SET", layout.changes, "not a stream");
+    await expect(storeOn(redis).importKeyring(keyring([recordOf("z")]))).rejects.toThrow(
+      /every record was stored, but announcing them failed .*XADD \(WRONGTYPE\)/,
+    );
+    expect((await storeOn(redis).get("key_z"))?.id).toBe("key_z");
+  });
+
+  it("imports over an id without a record and over values that are none", async () => {
+    server.cli("SET", layout.id("key_a"), hashOf("gone"));
+    server.cli("RPUSH", layout.key(hashOf("a")), "x");
+    expect(await storeOn(redis).importKeyring(keyring([recordOf("a")]))).toEqual({ created: 0, updated: 1 });
+    expect(await storeOn(redis).get("key_a")).toEqual(recordOf("a"));
+  });
+
+  it("gives nothing for a role or workspace that nobody defines, once an import looks at what they mean", async () => {
+    const store = storeOn(redis);
+    const roles = new Map([["reader", ["api.*.read_api"]]]);
+    const ghost = recordOf("g", {
+      roles: ["ghost"],
+      workspaceId: "ws_ghost",
+      grants: new Set(["api.a.read_api", "api.g.x"]),
+    });
+    await store.importKeyring(keyring([ghost], { roles }));
+    await store.importKeyring(keyring([], { roles: new Map([["reader", ["api.*.list_apis"]]]) }));
+    const record = (await store.get("key_g")) as KeyRecord;
+    expect([...record.grants]).toEqual(["api.a.read_api"]);
+    expect(standing(record, Date.now())).toBe("workspace_disabled");
   });
 
   it("does not reroll a key that has expired", async () => {
