@@ -28,8 +28,8 @@ async function listen(address: string, port: number): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** The name's address from now on; null: it is not found. */
-let resolved: string | null = null;
+/** The name's address, or addresses, from now on; null: it is not found. */
+let resolved: string | readonly { readonly address: string; readonly family: number }[] | null = null;
 
 function resolveName(): void {
   type Callback = (error: Error | null, address?: unknown, family?: number) => void;
@@ -37,8 +37,8 @@ function resolveName(): void {
     const address = resolved;
     process.nextTick(() => {
       if (address === null) callback(Object.assign(new Error("getaddrinfo ENOTFOUND"), { code: "ENOTFOUND" }));
-      else if (options.all) callback(null, [{ address, family: 4 }]);
-      else callback(null, address, 4);
+      else if (options.all) callback(null, typeof address === "string" ? [{ address, family: 4 }] : address);
+      else callback(null, typeof address === "string" ? address : address[0]?.address, 4);
     });
   }) as unknown as typeof dns.lookup);
 }
@@ -81,4 +81,16 @@ it("a name that is lost for a moment costs nothing while a connection lasts, and
   expect(last.error).toMatchObject({ reason: "refused", nothingSent: true, detail: "ENOTFOUND" });
   resolved = "127.0.0.1";
   expect((await ask(origin)).body).toBe("127.0.0.1");
+});
+
+it("a name of two addresses, one of which refuses, is reached by the other", async () => {
+  const port = await listen("127.0.0.1", 0);
+  resolveName();
+  resolved = [
+    { address: "::1", family: 6 },
+    { address: "127.0.0.1", family: 4 },
+  ];
+  engine = createSocketEngine();
+  const origin = { hostname: "orders.internal", port, tls: null };
+  for (let round = 0; round < 3; round++) expect((await ask(origin)).body).toBe("127.0.0.1");
 });
