@@ -63,7 +63,7 @@ it("requests follow a name to its new address, though its old one goes on answer
   const answers: { readonly at: number; readonly by: string }[] = [];
   // A name that is asked all the time has a connection that is never idle: only its age ends it.
   while (answers.at(-1)?.by !== "127.0.0.2") answers.push({ at: performance.now(), by: (await ask(origin)).body });
-  expect(answers.at(-1)!.at - changedAt).toBeLessThan(AGE_MS + 2000);
+  expect(answers.at(-1)!.at - changedAt).toBeLessThan(AGE_MS + 8000);
   for (let round = 0; round < 20; round++) expect((await ask(origin)).body).toBe("127.0.0.2");
 });
 

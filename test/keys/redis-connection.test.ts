@@ -65,7 +65,7 @@ describeRedis("a connection", () => {
     const startedAt = performance.now();
     const all = await Promise.allSettled(Array.from({ length: 10_000 }, () => redis.call("INCR", "counter")));
     expect(all.every((result) => result.status === "rejected")).toBe(true);
-    expect(performance.now() - startedAt).toBeLessThan(2000);
+    expect(performance.now() - startedAt).toBeLessThan(8000);
     shim.set({ kind: "none" });
     await until("up", () => redis.isUp);
     expect(await redis.call("GET", "counter")).toBeNull();

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Route } from "../../src/routes/route.ts";
 import { compileRouteTable, type RouteSearch } from "../../src/routes/table.ts";
+import { cpuMsOf } from "../support/cpu-time.ts";
 import { buildRoutes, type RouteSketch } from "./build-route.ts";
 
 interface Asked {
@@ -265,9 +266,8 @@ describe("an open route that covers a guarded one", () => {
   it("stays cheap for a path made to be read in many ways", () => {
     const table = compileRouteTable(buildRoutes(OPEN, ADMIN, { path: "/{a}/{b}/{c}" }));
     const path = "/x%2F;./%20%23%3F%C3%A4".repeat(350);
-    const started = performance.now();
-    expect(table.find("GET", "gw", path, () => null).kind).toBe("found");
-    expect(performance.now() - started).toBeLessThan(500);
+    const ms = cpuMsOf(() => expect(table.find("GET", "gw", path, () => null).kind).toBe("found"));
+    expect(ms).toBeLessThan(1_000);
   });
 });
 
@@ -275,9 +275,10 @@ describe("cost", () => {
   it("does not grow with a path of 2,000 segments", () => {
     const table = compileRouteTable(buildRoutes({ pathPrefix: "/a/{x}" }, { path: "/{p}/{q}/{r}" }, { path: "/a" }));
     const path = "/a".repeat(2_000);
-    const started = performance.now();
-    for (let i = 0; i < 1_000; i++) table.find("GET", null, path, () => null);
-    expect(performance.now() - started).toBeLessThan(1_000);
+    const ms = cpuMsOf(() => {
+      for (let i = 0; i < 1_000; i++) table.find("GET", null, path, () => null);
+    });
+    expect(ms).toBeLessThan(2_000);
   });
 
   it("is flat from 10 to 10,000 routes", () => {

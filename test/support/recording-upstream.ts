@@ -49,7 +49,7 @@ export class RecordingUpstream {
   }
 
   /** Resolves as soon as `holds` does, asked after each byte and each close; rejects after `timeoutMs`. */
-  async until(holds: () => boolean, timeoutMs = 3000): Promise<void> {
+  async until(holds: () => boolean, timeoutMs = 8000): Promise<void> {
     if (holds()) return;
     await new Promise<void>((done, failed) => {
       const timer = setTimeout(() => {

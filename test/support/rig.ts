@@ -172,7 +172,7 @@ export class Rig {
   /** Milliseconds that the audit may lag behind an exchange that broke off. */
   readonly #patienceMs: number;
 
-  private constructor(gateway: RunningGateway, upstream: RecordingUpstream, patienceMs = 1000) {
+  private constructor(gateway: RunningGateway, upstream: RecordingUpstream, patienceMs = 5000) {
     this.#patienceMs = patienceMs;
     this.gateway = gateway;
     this.upstream = upstream;
@@ -321,7 +321,7 @@ export class Rig {
       await client.write(`GET ${path} HTTP/1.1\r\nHost: fence\r\nConnection: close\r\n\r\n`);
       const status = (await client.answer("GET", 3 * this.#patienceMs))?.status;
       if (status !== 200) throw new Error(`answered ${status}`);
-      await this.gateway.waitForRecord((record) => record.path === path, 3000);
+      await this.gateway.waitForRecord((record) => record.path === path, 20_000);
     } catch (error) {
       if (!this.gateway.alive) return [{ kind: "crash", what: "the process ended" }];
       return [{ kind: "hang", what: `a request sent afterwards was not served: ${error}` }];

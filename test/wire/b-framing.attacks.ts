@@ -507,7 +507,6 @@ export const hostileAnswers: Attack[] = [
         return null;
       },
       expect: [cutOff(), ...failed(502, BAD_GATEWAY)],
-      within: 2000,
     })),
   ),
   {

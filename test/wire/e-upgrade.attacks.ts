@@ -166,7 +166,6 @@ export const upgrades: Attack[] = [
       return reply;
     },
     expect: { ...tunnelled, closed: true },
-    within: 1500,
     claim: ({ client }) => expect(client.rest().toString()).toBe("LAST WORDS"),
   },
   {
@@ -178,6 +177,5 @@ export const upgrades: Attack[] = [
       return null;
     },
     expect: { ...tunnelled, closed: true },
-    within: 1500,
   },
 ];
