@@ -108,6 +108,8 @@ class OriginConnections implements ConnectionOwner {
   readonly #origin: UpstreamOrigin;
   readonly #all: Set<UpstreamConnection>;
   readonly #keptMax: number;
+  /** Answered in this turn of the event loop: not yet for another request. */
+  readonly #resting: UpstreamConnection[] = [];
   #tlsOptions: ConnectionOptions | null = null;
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
@@ -131,14 +133,29 @@ class OriginConnections implements ConnectionOwner {
     return new UpstreamConnection(open, upgrade ? PLAIN_HANDED_OVER : PLAIN, this);
   }
 
-  release(connection: UpstreamConnection): boolean {
-    return this.#all.size <= this.#keptMax && this.pool.keep(connection);
+  release(connection: UpstreamConnection): void {
+    if (this.#resting.length === 0) setImmediate(this.#endRest);
+    this.#resting.push(connection);
   }
 
   gone(connection: UpstreamConnection): void {
     this.#all.delete(connection);
     this.pool.remove(connection);
   }
+
+  /**
+   * What an upstream sends behind its answer (a length that counts characters, say) would be the answer to whoever uses
+   * the connection next. So a connection rests until the end of the turn of the event loop, when all is read that was
+   * there: bytes that nobody asked for end it.
+   */
+  readonly #endRest = (): void => {
+    for (const connection of this.#resting) {
+      if (!connection.idle) continue;
+      const kept = this.#all.size <= this.#keptMax && this.pool.keep(connection);
+      if (!kept) connection.destroy();
+    }
+    this.#resting.length = 0;
+  };
 
   #openTls(tls: UpstreamTls): Socket {
     this.#tlsOptions ??= tlsOptions(this.#origin, tls);

@@ -55,6 +55,11 @@ export class UpstreamConnection implements ResponseSink {
     for (const [event, listener] of Object.entries(this.#listeners)) socket.on(event, listener);
   }
 
+  /** It is open, and nothing runs on it. */
+  get idle(): boolean {
+    return this.#call === null && !this.#closed;
+  }
+
   /** Sends a request that begins with `head`. The connection is new, or idle and reusable. */
   start(request: UpstreamRequest, head: string, handler: UpstreamHandler): UpstreamCall {
     const call = new Call(this, request, handler);
@@ -291,13 +296,14 @@ export class UpstreamConnection implements ResponseSink {
     const reusable = parser.keepAlive && !parser.excess && sentWhole && !call.request.upgrade;
     const idleMs = idleMsOf(parser.keepAliveMs, this.#owner.idleMsMax);
     const tooOld = this.#retireAt <= this.#ticks.now;
-    if (!reusable || idleMs <= 0 || tooOld || !this.#owner.release(this)) {
+    if (!reusable || idleMs <= 0 || tooOld) {
       this.destroy();
       return;
     }
     this.#reused = true;
     this.#enter("idle", idleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
+    this.#owner.release(this);
   }
 }
 
@@ -314,8 +320,8 @@ export interface ConnectionOwner {
   /** How long an idle connection is kept, and how old one may become. */
   readonly idleMsMax: number;
   readonly ageMsMax: number;
-  /** It is free for another request. False: it is not wanted. */
-  release(connection: UpstreamConnection): boolean;
+  /** It is done with its request. */
+  release(connection: UpstreamConnection): void;
   /** It is no more: closed, or handed over with an upgrade. */
   gone(connection: UpstreamConnection): void;
 }

@@ -10,6 +10,7 @@ import {
   rawServer,
   refusingPort,
   reset,
+  rested,
   type Script,
   upstreamRequest,
 } from "./support.ts";
@@ -174,6 +175,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
       it("uses a connection again", async () => {
         const server = await upstream(answering(OK));
         await get(server.origin);
+        await rested();
         await get(server.origin);
         expect(server.connections).toHaveLength(1);
       });
@@ -300,6 +302,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
       it("hands on trailers", async () => {
         const server = await upstream(answering(whole.chunked));
         expect((await get(server.origin)).trailers).toEqual(["X-T", "1"]);
+        await rested();
         expect((await get(server.origin)).trailers).toEqual(["X-T", "1"]);
         expect(server.connections).toHaveLength(1);
       });
@@ -507,6 +510,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           reset(connection.socket);
         });
         await get(server.origin);
+        await rested();
         const got = await get(server.origin);
         expect(got.error).toMatchObject({
           reason: "reset",
@@ -895,6 +899,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const { seen, origin } = await tlsUpstream();
         const trusted = origin("upstream.test", cert);
         expect((await get(trusted)).body).toBe("ok");
+        await rested();
         expect((await get(trusted)).body).toBe("ok");
         expect(new Set(seen.names)).toEqual(new Set(["upstream.test"]));
         // node's own agent gives a TLS connection back a turn later on Node 24: the reference may open a second one.

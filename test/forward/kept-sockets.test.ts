@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { UpstreamEngine, UpstreamOrigin } from "../../src/forward/forwarder.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
-import { RecordingHandler, upstreamRequest } from "./support.ts";
+import { RecordingHandler, rested, upstreamRequest } from "./support.ts";
 
 /** An upstream that answers when told to. */
 class Upstream {
@@ -55,6 +55,7 @@ describe("connections to upstreams that are kept", () => {
     await expect.poll(() => upstream.waiting.length, { timeout: 10_000 }).toBe(count);
     for (const response of upstream.waiting.splice(0)) response.end("ok");
     for (const handler of handlers) expect((await handler.finished()).body).toBe("ok");
+    await rested();
   }
 
   it("are as many as were used at once: the same 2,000 requests again open none", async () => {

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, expect, it, vi } from "vitest";
 import type { UpstreamEngine, UpstreamOrigin } from "../../src/forward/forwarder.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
-import { RecordingHandler, upstreamRequest } from "./support.ts";
+import { RecordingHandler, rested, upstreamRequest } from "./support.ts";
 
 const AGE_MS = 300;
 
@@ -46,7 +46,9 @@ function resolveName(): void {
 async function ask(origin: UpstreamOrigin): Promise<RecordingHandler> {
   const handler = new RecordingHandler();
   engine.send(upstreamRequest(origin), handler);
-  return handler.finished();
+  await handler.finished();
+  await rested();
+  return handler;
 }
 
 it("requests follow a name to its new address, though its old one goes on answering", async () => {

@@ -228,6 +228,11 @@ export class RecordingHandler extends Watch implements UpstreamHandler {
 }
 
 /** A GET of `/` to `origin`, changed as a test needs it. */
+/** A connection whose answer has ended is there for another request by then. */
+export async function rested(): Promise<void> {
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((done) => setImmediate(done));
+}
+
 export function upstreamRequest(origin: UpstreamOrigin, changes: Partial<UpstreamRequest> = {}): UpstreamRequest {
   return {
     origin,

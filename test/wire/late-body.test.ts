@@ -63,3 +63,27 @@ describe("an answer that comes before the request was sent whole", () => {
     asking.destroy();
   });
 });
+
+/** A Content-Length that counts characters leaves the last bytes of the text over: they may be anybody's words. */
+describe("what an upstream says right behind its answer", () => {
+  let rig: Rig;
+  beforeAll(async () => {
+    rig = await Rig.start();
+  });
+  afterAll(() => rig?.stop());
+
+  it("is not the answer to a request that was waiting", async () => {
+    rig.upstream.script = (request, connection) => {
+      if (request.target !== "/any/bait") return answerOk(request);
+      setImmediate(() => connection.send("HTTP/1.1 200 OK\r\nX-Recorder: 1\r\nContent-Length: 6\r\n\r\nforged"));
+      return answerOk(request);
+    };
+    const client = await rig.connect();
+    for (let round = 0; round < 20; round += 1) {
+      await client.write(get("/any/bait", auth()) + get("/any/asked", auth()));
+      expect((await client.answer())?.body.toString()).toContain("/any/bait");
+      expect((await client.answer())?.body.toString()).toContain("/any/asked");
+    }
+    client.destroy();
+  });
+});
