@@ -48,7 +48,8 @@ export function readMember(root: Readonly<Record<string, unknown>>, path: readon
 
 /**
  * A second member that some parser takes for `name`: Go's encoding/json and .NET's web defaults match names in any case,
- * and the last one wins there. A parser that ends strings at a NUL sees the same name twice too.
+ * and the last one wins there. To Protocol Buffers' JSON (and whatever turns JSON into gRPC) `apiId` and `api_id` are one
+ * field. A parser that ends strings at a NUL sees the same name twice too.
  */
 function hasRival(value: object, name: string): boolean {
   const folded = foldName(name);
@@ -56,10 +57,17 @@ function hasRival(value: object, name: string): boolean {
   return false;
 }
 
-/** Lower, then upper case: the long s and the Kelvin sign fold to S and K, as they do in Go. */
+/**
+ * Without `_` and `-` within it, and in lower, then upper case: the long s and the Kelvin sign fold to S and K, as they
+ * do in Go.
+ */
 export function foldName(name: string): string {
   const nul = name.indexOf("\0");
-  return (nul < 0 ? name : name.slice(0, nul)).toLowerCase().toUpperCase();
+  const text = nul < 0 ? name : name.slice(0, nul);
+  return text
+    .replace(/(?<=[^_-])[_-](?=[^_-])/g, "")
+    .toLowerCase()
+    .toUpperCase();
 }
 
 function refused(expected: string): JsonBody {

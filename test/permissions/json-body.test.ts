@@ -196,6 +196,13 @@ describe("readMember", () => {
     expect(read(text, ...path)).toEqual({ kind: "absent" });
   });
 
+  it.each([
+    ['{"id":"mine","_id":"x","id_":"y","__id":"z"}', "id"],
+    ['{"a_id":"mine","a__id":"x"}', "a_id"],
+  ])("tells names apart that no parser takes for one: %s", (text, name) => {
+    expect(read(text, name)).toEqual({ kind: "value", value: "mine" });
+  });
+
   // Go's encoding/json and .NET's web defaults match names in any case; the last one wins there.
   it.each([
     ['{"apiId":"mine","APIID":"theirs"}', ["apiId"]],
@@ -205,6 +212,10 @@ describe("readMember", () => {
     ['{"id":"mine","id\\u0000":"theirs"}', ["id"]],
     ['{"a":{"id":"mine","Id":"theirs"}}', ["a", "id"]],
     ['{"a":{"id":"mine"},"A":{"id":"theirs"}}', ["a", "id"]],
+    // Protocol Buffers' JSON has two names for each field.
+    ['{"apiId":"mine","api_id":"theirs"}', ["apiId"]],
+    ['{"api_id":"mine","apiId":"theirs"}', ["api_id"]],
+    ['{"api-id":"mine","API_ID":"theirs"}', ["api-id"]],
   ])("is ambiguous where a lenient parser reads another member: %s at %j", (text, path) => {
     expect(read(text, ...path)).toEqual({ kind: "ambiguous" });
   });

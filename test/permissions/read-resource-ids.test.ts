@@ -77,6 +77,7 @@ describe("readResourceIds", () => {
     ["repeated under an encoded name", "a.{query.id}.r", { query: "?id=a&%69%64=b" }, "more than one value"],
     ["repeated without a value", "a.{query.id}.r", { query: "?id=a&id" }, "more than one value"],
     ["repeated in another case (ASP.NET)", "a.{query.id}.r", { query: "?id=a&ID=b" }, "more than one value"],
+    ["repeated in camel case (gRPC)", "a.{query.a_id}.r", { query: "?a_id=a&aId=b" }, "more than one value"],
     ["only in another case", "a.{query.id}.r", { query: "?ID=b" }, "is not a resource id"],
     ["repeated as a list (PHP)", "a.{query.id}.r", { query: "?id=a&id[]=b" }, "more than one value"],
     ["repeated as a list that nothing closes", "a.{query.id}.r", { query: "?id=a&id[=b" }, "more than one value"],
