@@ -160,7 +160,7 @@ async function follow(
       if (event.kind === "following") log("info", "changes_followed", { from: event.from });
       else if (event.kind === "lost") log("warn", "changes_lost", { reason: nameOf(event.error) });
       else if (event.kind === "gap") log("warn", "changes_missed", { lastSeen: event.lastSeen });
-      else log("warn", "change_unreadable", { entry: event.id });
+      else log("warn", "change_unreadable", { entry: event.id, count: event.count });
     },
   });
   feed.start();

@@ -57,7 +57,8 @@ export type FeedEvent =
   | { readonly kind: "following"; readonly from: string }
   | { readonly kind: "lost"; readonly error: unknown }
   | { readonly kind: "gap"; readonly lastSeen: string }
-  | { readonly kind: "unreadable"; readonly id: string };
+  /** `count` entries since the last such event, `id` the newest of them. */
+  | { readonly kind: "unreadable"; readonly id: string; readonly count: number };
 
 export interface ChangeFeed {
   /** Follows until closed; never rejects. */
@@ -73,6 +74,7 @@ export interface ChangeFeed {
 const BLOCK_MS = 1000;
 const SIGN_OF_LIFE_MS = 3000;
 const RETRY_MS_MAX = 1000;
+const UNREADABLE_QUIET_MS = 10_000;
 
 /**
  * Follows the stream of changes and makes `targets` act on each. It resumes after the last entry it saw; where the
@@ -87,6 +89,8 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
   let newestAtStart = NOTHING;
   let following = false;
   let wasLost = false;
+  let unreadable = 0;
+  let reportedAt = Number.NEGATIVE_INFINITY;
   let signedAt = Number.NEGATIVE_INFINITY;
   let closed = false;
   let running: Promise<void> = Promise.resolve();
@@ -136,9 +140,19 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
       for (const target of targets) target.invalidate(hash, id);
       if (Number.isFinite(at) && compareStreamIds(id, newestAtStart) > 0) onLag?.(Math.max(0, now() - at) / 1000);
     } else {
-      onEvent?.({ kind: "unreadable", id });
+      reportUnreadable(id);
     }
     if (lastSeen === null || compareStreamIds(id, lastSeen) > 0) lastSeen = id;
+  }
+
+  /** Whoever may write entries that can not be read could write many. */
+  function reportUnreadable(id: string): void {
+    unreadable += 1;
+    const at = now();
+    if (at >= reportedAt && at - reportedAt < UNREADABLE_QUIET_MS) return;
+    onEvent?.({ kind: "unreadable", id, count: unreadable });
+    reportedAt = at;
+    unreadable = 0;
   }
 
   /**

@@ -58,6 +58,7 @@ function setUp(lookBackMs = 0) {
   const acts: string[] = [];
   const lags: number[] = [];
   const events: FeedEvent["kind"][] = [];
+  const unreadable: number[] = [];
   const feed = createChangeFeed({
     log,
     targets: [
@@ -69,9 +70,12 @@ function setUp(lookBackMs = 0) {
     now: clock.now,
     lookBackMs,
     onLag: (seconds) => lags.push(seconds),
-    onEvent: ({ kind }) => events.push(kind),
+    onEvent: (event) => {
+      events.push(event.kind);
+      if (event.kind === "unreadable") unreadable.push(event.count);
+    },
   });
-  return { clock, log, acts, lags, events, feed };
+  return { clock, log, acts, lags, events, unreadable, feed };
 }
 
 const A = hashOf("a");
@@ -218,8 +222,26 @@ describe("a follower of changes", () => {
     log.append("3-0", "");
     await feed.step();
     expect(acts).toEqual(["start", A]);
-    expect(events.filter((kind) => kind === "unreadable")).toHaveLength(2);
+    expect(events.filter((kind) => kind === "unreadable")).toHaveLength(1);
     expect(log.acknowledged.at(-1)).toBe("3-0");
+  });
+
+  it("reports entries that can not be read at most every ten seconds, and how many there were", async () => {
+    const { log, feed, clock, unreadable } = setUp();
+    await feed.step();
+    for (let index = 1; index <= 1000; index += 1) log.append(`${index}-0`, "nonsense");
+    await feed.step();
+    log.append("1001-0", "nonsense");
+    await feed.step();
+    expect(unreadable).toEqual([1]);
+    clock.advance(10_000);
+    log.append("1002-0", "nonsense");
+    await feed.step();
+    expect(unreadable).toEqual([1, 1001]);
+    clock.step(-3_600_000);
+    log.append("1003-0", "nonsense");
+    await feed.step();
+    expect(unreadable).toEqual([1, 1001, 1]);
   });
 
   it("measures how long a change took to get here; a clock that is behind makes it zero, not negative", async () => {

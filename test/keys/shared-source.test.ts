@@ -115,6 +115,33 @@ describeRedis("shared copies in Redis", () => {
     expect(server.cli("DUMP", key)).toBe(dump);
   });
 
+  it.each<[string, readonly string[], boolean]>([
+    ["not JSON", ["SET", key, "hello"], true],
+    ["another key's record", ["SET", key, encodeCopy(recordOf("b"), 1_800_000_000_000)], true],
+    ["another version's", ["SET", key, '{"v":2,"kind":"copy"}'], false],
+    ["a record of a Redis that is a source", ["SET", key, encodeRecord(recordOf("a"))], false],
+    ["over 64 KiB", ["SET", key, "x".repeat(70_000)], false],
+    ["empty", ["SET", key, ""], false],
+    ["bytes that are not UTF-8", ["SETBIT", key, "0", "1"], false],
+    ["a list", ["RPUSH", key, "x"], false],
+  ])(
+    "are a miss where the value is %s: the service is asked; it is replaced: %s",
+    async (_name, command, isReplaced) => {
+      const { source, origin, observer } = setUp();
+      server.cli(...command);
+      const before = server.cli("DUMP", key);
+      const found = source.find(A);
+      await until("asked", () => origin.asked.length === 1);
+      origin.asked[0]?.answer(recordOf("a"));
+      expect((await found).record?.id).toBe("key_a");
+      for (let turn = 0; turn < 3; turn += 1) await redis.call("PING");
+      if (isReplaced) expect(server.cli("GET", key)).toContain('"kind":"copy"');
+      else expect(server.cli("DUMP", key)).toBe(before);
+      expect(observer.count("redis", "invalid") + observer.count("redis", "miss")).toBe(1);
+      expect(observer.count("redis", "error")).toBe(0);
+    },
+  );
+
   it("are not kept of keys the service does not know: made-up ones leave nothing in Redis", async () => {
     const { source, origin } = setUp();
     for (let index = 0; index < 200; index += 1) {
