@@ -172,12 +172,13 @@ describe("a key service", () => {
 
   it("that is late does not make those wait longer who wait for a connection", async () => {
     const { url } = await startService(() => {});
-    const { source } = open(url, 200);
+    // 300 over 64 connections: five times as long, if they waited for one another.
+    const { source } = open(url, 2000);
     const startedAt = performance.now();
     const all = Array.from({ length: 300 }, (_, index) => Promise.resolve(source.find(hashOf(`${index}`))));
     const outcomes = await Promise.allSettled(all);
     expect(outcomes.every(({ status }) => status === "rejected")).toBe(true);
-    expect(performance.now() - startedAt).toBeLessThan(1500);
+    expect(performance.now() - startedAt).toBeLessThan(8000);
   });
 
   it("that is away costs the first few a wait and the rest nothing, and is tried again within a second", async () => {
