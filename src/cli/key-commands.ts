@@ -20,6 +20,7 @@ import { formatListLine, formatRecord, formatRows, formatStanding, LIST_HEADER, 
 import { type OpenedStore, type OpenStore, openConfiguredStore } from "./key-store.ts";
 import { looksLikeDuration, readClear, readDuration, readFields } from "./key-values.ts";
 import type { KeysOptions, RunKeysCommand } from "./keys.ts";
+import { interruptible } from "./signals.ts";
 
 /**
  * Runs one of the `keys` commands and answers its exit status. What goes wrong ends in a `CommandFailure`: a value that
@@ -177,7 +178,8 @@ class KeysTask {
     const file = this.#argument ?? "";
     const reading = parseKeyring(await readKeyringFile(resolve(this.#io.cwd, file), file), file);
     if (reading.kind === "problems") throw new KeyringInvalid(reading.problems);
-    const summary = await (await this.#shared("import")).importKeyring(reading.keyring);
+    const store = await this.#shared("import");
+    const summary = await interruptible((signal) => store.importKeyring(reading.keyring, signal));
     const { created, updated } = summary;
     return this.#answer({ json: { created, updated }, text: `${created} created, ${updated} updated\n` });
   }

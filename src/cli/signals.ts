@@ -21,3 +21,23 @@ export function onSignals({ reload, drain }: SignalActions): Promise<void> {
     process.on("SIGINT", end);
   });
 }
+
+/** Runs a task that has something to take back when it is told to end: the first SIGINT or SIGTERM aborts its signal. */
+export async function interruptible<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const end = () => {
+    stopListening();
+    controller.abort();
+  };
+  const stopListening = () => {
+    process.off("SIGINT", end);
+    process.off("SIGTERM", end);
+  };
+  process.on("SIGINT", end);
+  process.on("SIGTERM", end);
+  try {
+    return await task(controller.signal);
+  } finally {
+    stopListening();
+  }
+}

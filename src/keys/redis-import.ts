@@ -33,6 +33,7 @@ export async function importKeyring(
   layout: RedisLayout,
   keyring: Keyring,
   encode: (record: KeyRecord) => string,
+  signal?: AbortSignal,
 ): Promise<ImportResult> {
   const steps: Step[] = [];
   const changed: { op: ChangeOp; hash: KeyHash; id: string }[] = [];
@@ -70,12 +71,12 @@ export async function importKeyring(
     }
   }
   if (definitions.changed) await planOthers(redis, layout, keyring, definitions, encode, steps, changed);
-  await carryOut(redis, steps);
+  await carryOut(redis, steps, [], signal);
   if (definitions.changed) {
     // Records that were made or changed since, by what roles and workspaces meant before.
     const late: Step[] = [];
     await planOthers(redis, layout, keyring, definitions, encode, late, changed);
-    await carryOut(redis, late, steps);
+    await carryOut(redis, late, steps, signal);
   }
   return { summary, changed };
 }
@@ -168,10 +169,16 @@ function restore(key: string, written: string | null, old: string | null): Comma
   return compareAndSetCommand(key, written, old, "forever");
 }
 
-/** Carries out `steps`; when one fails, takes them back, and what was `done` before. */
-async function carryOut(redis: RedisConnection, steps: readonly Step[], done: readonly Step[] = []): Promise<void> {
+/** Carries out `steps`; when one fails, or `signal` says so, takes them back, and what was `done` before. */
+async function carryOut(
+  redis: RedisConnection,
+  steps: readonly Step[],
+  done: readonly Step[],
+  signal?: AbortSignal,
+): Promise<void> {
   for (let start = 0; start < steps.length; start += PAGE) {
     try {
+      if (signal?.aborted === true) throw new SourceUnavailable("it was told to end");
       const writes = steps.slice(start, start + PAGE).map(({ write }) => write);
       const answers = await ask(redis, writes);
       if (answers.some((answer, index) => answer === 0 && writes[index]?.[0] === "EVAL")) {

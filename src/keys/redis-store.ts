@@ -281,9 +281,9 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
       return (await readRecord(hash))?.record ?? null;
     },
 
-    async importKeyring(keyring) {
+    async importKeyring(keyring, signal) {
       await begin();
-      const { summary, changed } = await importKeyring(redis, layout, keyring, encode);
+      const { summary, changed } = await importKeyring(redis, layout, keyring, encode, signal);
       const at = performance.now();
       try {
         for (let start = 0; start < changed.length; start += PAGE) {

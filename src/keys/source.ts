@@ -74,9 +74,10 @@ export interface SharedKeyStore extends KeyStore {
   /**
    * Writes every record of a keyring, roles and workspaces resolved into it; all or nothing. A record whose id is
    * already there replaces it (its old hash stops working when it differs); records that the keyring does not name stay.
-   * Refused, with nothing written: a hash that is held by a record of another id.
+   * Refused, with nothing written: a hash that is held by a record of another id. `signal` ends it: what was written is
+   * taken back. Once every record is stored it has no effect any more.
    */
-  importKeyring(keyring: Keyring): Promise<ImportSummary>;
+  importKeyring(keyring: Keyring, signal?: AbortSignal): Promise<ImportSummary>;
   /**
    * Makes every instance ask the origin anew: shared copies are removed and a `forget` is appended to the stream of
    * changes. An id that nobody holds is a refusal (`unknown`); a hash is always announced, known or not.
