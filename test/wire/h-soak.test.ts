@@ -140,6 +140,8 @@ it(
     expect(last.descriptors).toBeLessThanOrEqual(early.descriptors + 4);
     expect(last.heapMib).toBeLessThanOrEqual(early.heapMib + 4);
     expect(last.rssMib).toBeLessThanOrEqual(early.rssMib + 40);
+    // What the chart gives the smallest pod, a sidecar.
+    expect(Math.max(...samples.map(({ rssMib }) => rssMib))).toBeLessThan(256);
     await gateway.stop();
     await upstream.stop();
   },
