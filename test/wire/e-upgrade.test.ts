@@ -91,7 +91,7 @@ async function startWithServer(extra: Record<string, unknown> = {}) {
   const port = typeof address === "object" && address !== null ? address.port : 0;
   const gateway = await startGateway({
     config: {
-      upstreams: [{ name: "ws", targets: [`http://127.0.0.1:${port}`], timeouts: { idle: "700ms" } }],
+      upstreams: [{ name: "ws", targets: [`http://127.0.0.1:${port}`], timeouts: { idle: "4s" } }],
       routes: [
         { name: "ws", match: { pathPrefix: "/ws" }, permissions: "admin.main.use", websocket: true, upstream: "ws" },
         {
@@ -183,7 +183,7 @@ describe("E. a real WebSocket client and server", () => {
     expect(pinging.readyState).toBe(WebSocket.OPEN);
     clearInterval(pings);
     await closing(pinging);
-  });
+  }, 60_000);
 
   it("123 a gigabyte goes through to a slow reader in bounded memory", async () => {
     const total = 1024 * 1024 * 1024;
