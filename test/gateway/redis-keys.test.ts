@@ -5,8 +5,9 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { encodeCopy } from "../../src/keys/record-codec.ts";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
-import { until } from "../support/key-parts.ts";
+import { hashOf, recordOf, until } from "../support/key-parts.ts";
 import { describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
 
 /** What is shipped, from outside: gateways as processes, the command line, a real Redis. */
@@ -133,5 +134,30 @@ describeRedis("gateways with a redis source", () => {
     await redis.restart();
     await until("ready", () => isReady(gateway));
     expect(await ask(gateway, "unkey_223456789012345678901234")).toBe(401);
+  });
+
+  it("do not take a shared copy from before a change that was announced while none of them ran", async () => {
+    const key = `unkey_${"c".repeat(20)}`;
+    const hash = hashOf(key);
+    // It knows nothing any more.
+    const service = createServer((_request, response) => response.writeHead(404).end()).listen(0, "127.0.0.1");
+    await once(service, "listening");
+    const source = { type: "http", url: `http://127.0.0.1:${(service.address() as AddressInfo).port}/lookup` };
+    try {
+      const held = encodeCopy(recordOf("c", { hash }), Date.now());
+      redis.cli("SET", `sentinel:key:${hash}`, held, "PX", "60000");
+      const before = await open({ keys: { source } });
+      expect(await ask(before, key), "the copy is one that is taken").toBe(200);
+      await before.stop();
+      redis.cli("SET", `sentinel:key:${hash}`, held, "PX", "60000");
+      redis.cli("XADD", "sentinel:changes", "*", "op", "forget", "hash", hash, "id", "", "at", String(Date.now()));
+      const after = await open({ keys: { source } });
+      await after.waitForRecord(({ event }) => event === "changes_followed");
+      await until("refused", async () => (await ask(after, key)) === 401);
+      expect(redis.cli("GET", `sentinel:key:${hash}`)).not.toContain("copy");
+    } finally {
+      service.closeAllConnections();
+      service.close();
+    }
   });
 });
