@@ -33,6 +33,8 @@ class SocketEngine implements UpstreamEngine {
   readonly #options: Required<EngineOptions>;
   readonly #ticks: Ticks;
   readonly #origins = new Map<UpstreamOrigin, OriginConnections>();
+  /** No longer configured. A request that began before may still come for one: its connection is not kept. */
+  readonly #forgotten = new WeakSet<UpstreamOrigin>();
   readonly #connections = new Set<UpstreamConnection>();
 
   constructor(options: Required<EngineOptions>) {
@@ -56,6 +58,7 @@ class SocketEngine implements UpstreamEngine {
   forget(origin: UpstreamOrigin): void {
     const known = this.#origins.get(origin);
     this.#origins.delete(origin);
+    this.#forgotten.add(origin);
     for (const connection of known?.pool.close() ?? []) connection.destroy();
   }
 
@@ -69,7 +72,8 @@ class SocketEngine implements UpstreamEngine {
     let known = this.#origins.get(origin);
     if (known === undefined) {
       known = new OriginConnections(origin, this.#options, this.#ticks, this.#connections);
-      this.#origins.set(origin, known);
+      if (this.#forgotten.has(origin)) known.pool.close();
+      else this.#origins.set(origin, known);
     }
     return known;
   }

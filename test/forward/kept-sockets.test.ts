@@ -76,4 +76,13 @@ describe("connections to upstreams that are kept", () => {
     await expect.poll(() => one.open + other.open).toBe(10);
     expect(one.open).toBe(0);
   });
+
+  it("are none for an origin that is forgotten, though a request that began before still comes for it", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000 });
+    await askAtOnce(one, 2);
+    engine.forget(one.origin);
+    await askAtOnce(one, 3);
+    await expect.poll(() => one.open).toBe(0);
+    expect(one.opened).toBe(5);
+  });
 });
