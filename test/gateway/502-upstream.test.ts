@@ -44,7 +44,7 @@ describeFaults("502, 503, 504", [
     title: "Gateway Timeout",
     name: "no answer in time",
     detail: /./,
-    send: posted("/any", "abc"),
+    send: posted("/quick", "abc"),
     upstream: () => null,
     up: 1,
   },

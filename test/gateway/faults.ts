@@ -34,18 +34,20 @@ export async function startFaultyGateway(config: Readonly<Record<string, unknown
   const upstream = await RecordingUpstream.start();
   const gateway = await startGateway({
     config: {
-      limits: { headerTimeout: "400ms", requestTimeout: "700ms" },
+      // Longer than a machine hangs: only a request that does not end is late.
+      limits: { headerTimeout: "4s", requestTimeout: "5s" },
       upstreams: [
         {
           name: "recorder",
           targets: [upstream.origin],
-          timeouts: { connect: "300ms", response: "300ms", idle: "300ms" },
+          timeouts: { connect: "20s", response: "20s", idle: "20s" },
         },
         { name: "refusing", targets: [`http://127.0.0.1:${await closedPort()}`] },
       ],
       routes: [
         { name: "open", match: { pathPrefix: "/open" }, auth: "none", upstream: "recorder" },
         { name: "any", match: { pathPrefix: "/any" }, upstream: "recorder" },
+        { name: "quick", match: { pathPrefix: "/quick" }, timeouts: { response: "300ms" }, upstream: "recorder" },
         {
           name: "update",
           match: { path: "/apis/{apiId}", methods: ["POST", "GET"] },
@@ -98,7 +100,7 @@ export async function closedPort(): Promise<number> {
 export async function ask(gateway: RunningGateway, bytes: string, method = "GET"): Promise<RawAnswer> {
   const client = await RawClient.connect(gateway.port);
   await client.write(bytes);
-  const answer = await client.answer(method);
+  const answer = await client.answer(method, 20_000);
   client.destroy();
   if (answer === null) throw new Error("the connection ended without an answer");
   return answer;

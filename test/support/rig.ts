@@ -192,7 +192,7 @@ export class Rig {
           {
             name: "recorder",
             targets: [upstream.origin],
-            timeouts: { connect: "1s", response: "5s", idle: "5s", ...timeouts },
+            timeouts: { connect: "10s", response: "5s", idle: "5s", ...timeouts },
           },
         ],
         routes: rigRoutes(),
