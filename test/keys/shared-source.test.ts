@@ -125,7 +125,7 @@ describeRedis("shared copies in Redis", () => {
     ["bytes that are not UTF-8", ["SETBIT", key, "0", "1"], false],
     ["a list", ["RPUSH", key, "x"], false],
   ])(
-    "are a miss where the value is %s: the service is asked; it is replaced: %s",
+    "are a miss where the value is %s: the service is asked, and what is not ours stays",
     async (_name, command, isReplaced) => {
       const { source, origin, observer } = setUp();
       server.cli(...command);
