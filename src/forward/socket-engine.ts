@@ -4,7 +4,6 @@ import type {
   EngineOptions,
   UpstreamCall,
   UpstreamEngine,
-  UpstreamError,
   UpstreamHandler,
   UpstreamOrigin,
   UpstreamRequest,
@@ -15,6 +14,7 @@ import { formatRequestHead } from "./request-writer.ts";
 import { KnownHeads } from "./response-parser.ts";
 import { Ticks } from "./ticks.ts";
 import { type ConnectionKind, type ConnectionOwner, UpstreamConnection } from "./upstream-connection.ts";
+import { WaitingCall } from "./waiting-call.ts";
 
 /**
  * HTTP/1.1 to upstreams straight on sockets: half the cost of `http.request`, and stricter about what counts as an
@@ -26,6 +26,8 @@ export function createSocketEngine(options: EngineOptions = {}): UpstreamEngine 
 
 /** Four seconds: below the five after which many servers close an idle connection unannounced. */
 const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000, keptSocketsMax: 10_000 };
+/** So many answers within two turns of the event loop take it some tenths of a millisecond. */
+const MANY_RESTING = 8;
 /** How finely time-outs are told apart. */
 const TICK_MS = 50;
 
@@ -36,6 +38,7 @@ class SocketEngine implements UpstreamEngine {
   /** No longer configured. A request that began before may still come for one: its connection is not kept. */
   readonly #forgotten = new WeakSet<UpstreamOrigin>();
   readonly #connections = new Set<UpstreamConnection>();
+  #closed = false;
 
   constructor(options: Required<EngineOptions>) {
     this.#options = options;
@@ -45,13 +48,29 @@ class SocketEngine implements UpstreamEngine {
   send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamCall {
     const origin = this.#originOf(request.origin);
     const head = formatRequestHead(request);
-    const idle = request.freshSocket || request.upgrade ? undefined : origin.pool.take();
+    if (request.freshSocket || request.upgrade) return this.#startOnNew(origin, request, head, handler);
+    const idle = origin.pool.take();
     if (idle !== undefined) return idle.start(request, head, handler);
+    if (!origin.isWorthWaitingFor) return this.#startOnNew(origin, request, head, handler);
+    const waiting = new WaitingCall(
+      (free) => free?.start(request, head, handler) ?? this.#startOnNew(origin, request, head, handler),
+    );
+    origin.wait(waiting);
+    return waiting;
+  }
+
+  #startOnNew(
+    origin: OriginConnections,
+    request: UpstreamRequest,
+    head: string,
+    handler: UpstreamHandler,
+  ): UpstreamCall {
+    if (this.#closed) return failedCall(handler, "reset", "the gateway closes its connections");
     try {
       return this.#open(origin, request.upgrade).start(request, head, handler);
     } catch (error) {
       // It can not even be tried: a certificate that is none, say.
-      return failedCall(handler, error);
+      return failedCall(handler, "refused", error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -63,6 +82,7 @@ class SocketEngine implements UpstreamEngine {
   }
 
   close(): void {
+    this.#closed = true;
     for (const origin of [...this.#origins.keys()]) this.forget(origin);
     for (const connection of [...this.#connections]) connection.shutDown();
     this.#ticks.stop();
@@ -112,8 +132,11 @@ class OriginConnections implements ConnectionOwner {
   readonly #origin: UpstreamOrigin;
   readonly #all: Set<UpstreamConnection>;
   readonly #keptMax: number;
-  /** Answered in this turn of the event loop: not yet for another request. */
-  readonly #resting: UpstreamConnection[] = [];
+  /** Answered in this turn of the event loop, and in the one before: not yet for another request. */
+  #answered: UpstreamConnection[] = [];
+  #resting: UpstreamConnection[] = [];
+  /** Exchanges that begin when a rest has ended: cheaper than a connection of their own. */
+  readonly #waiting: WaitingCall[] = [];
   #tlsOptions: ConnectionOptions | null = null;
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
@@ -138,8 +161,21 @@ class OriginConnections implements ConnectionOwner {
   }
 
   release(connection: UpstreamConnection): void {
-    if (this.#resting.length === 0) setImmediate(this.#endRest);
-    this.#resting.push(connection);
+    if (this.#answered.length === 0 && this.#resting.length === 0) setImmediate(this.#endTurn);
+    this.#answered.push(connection);
+  }
+
+  /**
+   * Many connections rest, more than exchanges wait for one: turns are long then, and a rest too. With few of them an
+   * exchange gets a connection of its own, since a rest of some microseconds shows little of what may come.
+   */
+  get isWorthWaitingFor(): boolean {
+    const resting = this.#answered.length + this.#resting.length;
+    return resting >= MANY_RESTING && resting > this.#waiting.length;
+  }
+
+  wait(call: WaitingCall): void {
+    this.#waiting.push(call);
   }
 
   gone(connection: UpstreamConnection): void {
@@ -149,17 +185,26 @@ class OriginConnections implements ConnectionOwner {
 
   /**
    * What an upstream sends behind its answer (a length that counts characters, say) would be the answer to whoever uses
-   * the connection next. So a connection rests until the end of the turn of the event loop, when all is read that was
-   * there: bytes that nobody asked for end it.
+   * the connection next. So a connection rests until all sockets were polled once more: bytes that nobody asked for
+   * end it.
    */
-  readonly #endRest = (): void => {
-    for (const connection of this.#resting) {
-      if (!connection.idle) continue;
-      const kept = this.#all.size <= this.#keptMax && this.pool.keep(connection);
-      if (!kept) connection.destroy();
+  readonly #endTurn = (): void => {
+    const rested = this.#resting;
+    this.#resting = this.#answered;
+    this.#answered = [];
+    for (const connection of rested) {
+      if (connection.idle) this.#give(connection);
     }
-    this.#resting.length = 0;
+    if (this.#resting.length > 0) setImmediate(this.#endTurn);
+    else for (const call of this.#waiting.splice(0)) if (!call.aborted) call.begin(null);
   };
+
+  #give(connection: UpstreamConnection): void {
+    let call = this.#waiting.shift();
+    while (call?.aborted) call = this.#waiting.shift();
+    if (call !== undefined) call.begin(connection);
+    else if (this.#all.size > this.#keptMax || !this.pool.keep(connection)) connection.destroy();
+  }
 
   #openTls(tls: UpstreamTls): Socket {
     this.#tlsOptions ??= tlsOptions(this.#origin, tls);
@@ -196,19 +241,11 @@ function tlsOptions(origin: UpstreamOrigin, tls: UpstreamTls): ConnectionOptions
   };
 }
 
-const NEVER_CONNECTED = {
-  reason: "refused",
-  nothingSent: true,
-  reusedSocket: false,
-  answerBegun: false,
-} as const satisfies Omit<UpstreamError, "detail">;
-
 /** An exchange that ended before it began: the handler hears so in a moment, unless it aborts before that. */
-function failedCall(handler: UpstreamHandler, error: unknown): UpstreamCall {
+function failedCall(handler: UpstreamHandler, reason: "refused" | "reset", detail: string): UpstreamCall {
   let aborted = false;
-  const detail = error instanceof Error ? error.message : String(error);
   process.nextTick(() => {
-    if (!aborted) handler.onError({ ...NEVER_CONNECTED, detail });
+    if (!aborted) handler.onError({ reason, detail, nothingSent: true, reusedSocket: false, answerBegun: false });
   });
   const abort = () => {
     aborted = true;

@@ -85,4 +85,35 @@ describe("connections to upstreams that are kept", () => {
     await expect.poll(() => one.open).toBe(0);
     expect(one.opened).toBe(5);
   });
+
+  /** So many at a time, each asking again within the very call that ends its answer. */
+  async function askOnAndOn(upstream: Upstream, clients: number, rounds: number): Promise<void> {
+    upstream.server.removeAllListeners("request");
+    upstream.server.on("request", (_, response) => response.end("ok"));
+    const askAgain = (left: number, done: () => void) => {
+      const handler = new RecordingHandler();
+      const end = handler.onEnd.bind(handler);
+      handler.onEnd = (trailers) => {
+        end(trailers);
+        expect(handler.body).toBe("ok");
+        if (left > 1) askAgain(left - 1, done);
+        else done();
+      };
+      engine.send(upstreamRequest(upstream.origin), handler);
+    };
+    await Promise.all(Array.from({ length: clients }, () => new Promise<void>((done) => askAgain(rounds, done))));
+  }
+
+  it("rest for a moment: who asks within the very call that ends an answer gets another", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000 });
+    await askOnAndOn(one, 1, 50);
+    expect(one.opened).toBeGreaterThan(1);
+    expect(one.opened).toBeLessThan(10);
+  });
+
+  it("are hardly more than are busy at once, since under load a request waits for one that rests", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000 });
+    await askOnAndOn(one, 200, 20);
+    expect(one.opened).toBeLessThan(260);
+  });
 });
