@@ -140,8 +140,9 @@ export class Forwarding implements UpstreamHandler {
     if (last) return this.endAnswer(chunk, lent);
     if (this.held !== null && !this.beginAnswer(this.held)) return true;
     const { response, request } = exchange;
-    const copied = lent || chunk.length < LARGE_BYTES;
-    const takesMore = response.write(copied ? Buffer.from(chunk) : chunk);
+    const piece = ownPiece(chunk, lent);
+    const copied = piece !== chunk;
+    const takesMore = response.write(piece);
     // Node writes a turn later, to join pieces; a large one goes at once, so that its memory is mostly free again.
     if (!copied) request.socket.uncork();
     const taken = !copied && response.writableLength === 0;
@@ -425,13 +426,13 @@ export class Forwarding implements UpstreamHandler {
       if (!this.beginAnswer(held)) return true;
     }
     this.close();
-    const copied = chunk === null || lent || chunk.length < LARGE_BYTES;
-    if (chunk === null) response.end();
-    else response.end(copied ? Buffer.from(chunk) : chunk);
+    const piece = chunk === null ? null : ownPiece(chunk, lent);
+    if (piece === null) response.end();
+    else response.end(piece);
     // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
     if (request.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
-    return copied;
+    return piece === null || piece !== chunk;
   }
 
   private fitsOneWrite({ fields, bodyless }: HeldHead, chunk: Buffer | null): boolean {
@@ -511,10 +512,7 @@ interface HeldHead {
   readonly bodyless: boolean;
 }
 
-/**
- * A piece of a body that is worth a write and memory of its own. What is smaller is copied: a slow client would else keep
- * a whole read's memory for each piece of it.
- */
+/** A piece of a body that is worth a write and memory of its own. */
 const LARGE_BYTES = 16 * 1024;
 
 /** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
@@ -534,6 +532,14 @@ const ALL = SENDING | READING;
 const ANSWERED: ForwardOutcome = { kind: "answered" };
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/**
+ * What may be kept of a chunk: itself, or a copy where its memory is lent, or where it is small: a slow client would else
+ * keep a whole read's memory for each piece of it.
+ */
+function ownPiece(chunk: Buffer, lent: boolean): Buffer {
+  return lent || chunk.length < LARGE_BYTES ? Buffer.from(chunk) : chunk;
+}
 
 function flushHead(forwarding: Forwarding): void {
   forwarding.flushHead();
