@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { appendChange, createChangeLog } from "../../src/keys/change-log.ts";
-import { connectRedis, type RedisConnection, RedisRefusal } from "../../src/keys/redis-connection.ts";
+import { type RedisConnection, RedisRefusal } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
 import { hashOf } from "../support/key-parts.ts";
-import { describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
+import { connectTo, describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
 
 const layout = createRedisLayout("sentinel:");
 
@@ -79,11 +79,7 @@ describeRedis("the stream of changes in a real Redis", () => {
 
   beforeAll(async () => {
     server = await startRedis();
-    redis = await connectRedis(
-      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 5000 },
-      { log: () => {}, mono: () => performance.now() },
-    );
-    expect(await redis.whenUp(5000)).toBe(true);
+    redis = await connectTo(server);
   });
   beforeEach(() => void server.cli("FLUSHALL"));
   afterAll(async () => {

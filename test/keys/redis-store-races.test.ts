@@ -1,22 +1,14 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { NO_FIELDS } from "../../src/keys/key-fields.ts";
+import type { RedisConnection } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { createRedisStore } from "../../src/keys/redis-store.ts";
 import { type KeyRecord, standing } from "../../src/keys/root-key.ts";
-import { IncompleteChange, type KeyFields, type Keyring, SourceUnavailable } from "../../src/keys/source.ts";
+import { IncompleteChange, type Keyring, SourceUnavailable } from "../../src/keys/source.ts";
 import { hashOf, recordOf } from "../support/key-parts.ts";
-import { describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
+import { connectTo, describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
 
 const layout = createRedisLayout("sentinel:");
-const FIELDS: KeyFields = {
-  name: null,
-  workspaceId: null,
-  permissions: [],
-  roles: [],
-  expiresAt: null,
-  externalId: null,
-  meta: {},
-};
 const READER = new Map([["reader", ["api.*.read_api"]]]);
 const NARROW = new Map([["reader", ["api.*.list_apis"]]]);
 
@@ -71,11 +63,7 @@ describeRedis("two changes at once", () => {
 
   beforeAll(async () => {
     server = await startRedis();
-    redis = await connectRedis(
-      { url: server.url, keyPrefix: "sentinel:", commandTimeout: 5000 },
-      { log: () => {}, mono: () => performance.now() },
-    );
-    expect(await redis.whenUp(5000)).toBe(true);
+    redis = await connectTo(server);
   });
   beforeEach(async () => {
     server.cli("FLUSHALL");
@@ -87,14 +75,14 @@ describeRedis("two changes at once", () => {
   });
 
   it("an update of the name does not bring a role back that was cleared meanwhile", async () => {
-    const { keyId } = await storeOn().create({ ...FIELDS, roles: ["reader"] });
+    const { keyId } = await storeOn().create({ ...NO_FIELDS, roles: ["reader"] });
     const renaming = inBetween(isWrite, () => storeOn().update(keyId, {}, ["roles"]));
     await renaming.update(keyId, { name: "new" }, []);
     expect(await get(keyId)).toMatchObject({ name: "new", roles: [], grants: new Set() });
   });
 
   it("an update does not let a key in whose workspace was disabled meanwhile", async () => {
-    const { keyId } = await storeOn().create({ ...FIELDS, workspaceId: "ws" });
+    const { keyId } = await storeOn().create({ ...NO_FIELDS, workspaceId: "ws" });
     const disabling = () => storeOn().importKeyring(keyring({ workspaces: new Map([["ws", false]]) }));
     await inBetween(isWrite, disabling).update(keyId, { name: "new" }, []);
     expect(standing(await get(keyId), Date.now())).toBe("workspace_disabled");
@@ -105,14 +93,14 @@ describeRedis("two changes at once", () => {
     ["update", "EVAL"],
     ["reroll", "SET"],
   ])("a %s does not keep what a role meant before it was redefined meanwhile", async (change, writes) => {
-    const { keyId } = await storeOn().create({ ...FIELDS, roles: change === "reroll" ? ["reader"] : [] });
+    const { keyId } = await storeOn().create({ ...NO_FIELDS, roles: change === "reroll" ? ["reader"] : [] });
     const redefining = () => storeOn().importKeyring(keyring({ roles: NARROW }));
     const store = inBetween(([command, key, ...args]) => {
       return command === writes && [key, ...args].some((arg) => String(arg).startsWith(layout.key("" as never)));
     }, redefining);
     const made =
       change === "create"
-        ? (await store.create({ ...FIELDS, roles: ["reader"] })).keyId
+        ? (await store.create({ ...NO_FIELDS, roles: ["reader"] })).keyId
         : change === "update"
           ? (await store.update(keyId, { roles: ["reader"] }, [])).id
           : (await store.reroll(keyId, 0)).keyId;
@@ -124,7 +112,7 @@ describeRedis("two changes at once", () => {
     const importing = inBetween(
       ([command]) => command === "HSET",
       async () => {
-        keyId = (await storeOn().create({ ...FIELDS, roles: ["reader"] })).keyId;
+        keyId = (await storeOn().create({ ...NO_FIELDS, roles: ["reader"] })).keyId;
       },
     );
     await importing.importKeyring(keyring({ roles: NARROW }));
@@ -135,7 +123,7 @@ describeRedis("two changes at once", () => {
   it.each([0, 60_000])(
     "a reroll (grace %s) does not make a working key of one that was disabled meanwhile",
     async (grace) => {
-      const { keyId } = await storeOn().create(FIELDS);
+      const { keyId } = await storeOn().create(NO_FIELDS);
       const isNewKey = ([command, ...args]: Command) => command === "SET" && args[2] === "NX";
       const next = await inBetween(isNewKey, () => storeOn().setEnabled(keyId, false)).reroll(keyId, grace);
       expect(standing(await get(next.keyId), Date.now())).toBe("disabled");
@@ -146,7 +134,7 @@ describeRedis("two changes at once", () => {
   );
 
   it("an import that finds a record changed since it looked takes everything back, and leaves that change", async () => {
-    const { keyId } = await storeOn().create({ ...FIELDS, roles: ["reader"] });
+    const { keyId } = await storeOn().create({ ...NO_FIELDS, roles: ["reader"] });
     const importing = inBetween(isWrite, () => storeOn().setEnabled(keyId, false));
     await expect(importing.importKeyring(keyring({ roles: NARROW }))).rejects.toThrow(
       /changed by someone else meanwhile\); nothing was changed/,
@@ -172,7 +160,7 @@ describeRedis("two changes at once", () => {
   });
 
   it("a delete of one id does not end the key of another, whatever the id leads to", async () => {
-    const { keyId } = await storeOn().create(FIELDS);
+    const { keyId } = await storeOn().create(NO_FIELDS);
     const { hash } = await get(keyId);
     server.cli("SET", layout.id("key_other"), hash);
     server.cli("SET", layout.id("key_odd"), "no hash");
@@ -184,7 +172,7 @@ describeRedis("two changes at once", () => {
   });
 
   it("a key in its grace whose id can not be kept is not given a new end: nobody could manage it", async () => {
-    const { keyId } = await storeOn().create(FIELDS);
+    const { keyId } = await storeOn().create(NO_FIELDS);
     await storeOn().reroll(keyId, 60_000);
     const before = await get(keyId);
     const failing = storeOn(async ([command]) => {
@@ -195,7 +183,7 @@ describeRedis("two changes at once", () => {
   });
 
   it("the end of a rerolled key is announced even where its id can not be made to go with it", async () => {
-    const { keyId } = await storeOn().create(FIELDS);
+    const { keyId } = await storeOn().create(NO_FIELDS);
     const failing = storeOn(async ([command]) => {
       if (command === "PEXPIRE") throw new SourceUnavailable("lost");
     });
@@ -207,13 +195,13 @@ describeRedis("two changes at once", () => {
   it.each(["create", "update"] as const)(
     "a %s that can not look once more says so, and hands the secret over",
     async (change) => {
-      const { keyId } = await storeOn().create({ ...FIELDS, roles: ["reader"] });
+      const { keyId } = await storeOn().create({ ...NO_FIELDS, roles: ["reader"] });
       let looks = 0;
       const failing = storeOn(async ([command]) => {
         if (command === "HGET" && ++looks === 2) throw new SourceUnavailable("lost");
       });
       const failure = await (change === "create"
-        ? failing.create({ ...FIELDS, roles: ["reader"] })
+        ? failing.create({ ...NO_FIELDS, roles: ["reader"] })
         : failing.update(keyId, { name: "new" }, [])
       ).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(IncompleteChange);

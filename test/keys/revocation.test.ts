@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { NO_FIELDS } from "../../src/keys/key-fields.ts";
 import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { createRedisStore } from "../../src/keys/redis-store.ts";
@@ -11,15 +12,6 @@ import { describeRedis, type Shim, startRedis, startShim, type TestRedis } from 
 const HANG_MS = 8000;
 
 const layout = createRedisLayout("sentinel:");
-const FIELDS = {
-  name: null,
-  workspaceId: null,
-  permissions: [],
-  roles: [],
-  expiresAt: null,
-  externalId: null,
-  meta: {},
-};
 
 describeRedis("a revocation", () => {
   let server: TestRedis;
@@ -69,7 +61,7 @@ describeRedis("a revocation", () => {
   it("reaches three instances within a second, and --wait says when it has", async () => {
     const all = [await open({ name: "alpha" }), await open({ name: "beta" }), await open({ name: "gamma" })];
     for (let round = 0; round < 20; round += 1) {
-      const { keyId, key } = await store.create(FIELDS);
+      const { keyId, key } = await store.create(NO_FIELDS);
       for (const instance of all) expect(await accepts(instance, key)).toBe(true);
       const startedAt = performance.now();
       await store.setEnabled(keyId, false);
@@ -83,7 +75,7 @@ describeRedis("a revocation", () => {
 
   it("of a key that is deleted, and a creation of one that was asked for before, are acted on alike", async () => {
     const instance = await open();
-    const { keyId, key } = await store.create(FIELDS);
+    const { keyId, key } = await store.create(NO_FIELDS);
     expect(await accepts(instance, key)).toBe(true);
     await store.delete(keyId);
     await until("refused", async () => !(await accepts(instance, key)), HANG_MS);
@@ -98,7 +90,7 @@ describeRedis("a revocation", () => {
     async (kind) => {
       const freshMs = 1500;
       const instance = await open({ freshMs, feed: { url: shim.url } });
-      const { keyId, key } = await store.create(FIELDS);
+      const { keyId, key } = await store.create(NO_FIELDS);
       expect(await accepts(instance, key)).toBe(true);
       shim.set({ kind: kind === "cut" ? "refuse" : "freeze" });
       if (kind === "cut") shim.cut();
@@ -124,7 +116,7 @@ describeRedis("a revocation", () => {
   it("names the instance that did not act, and gives up in time", async () => {
     await open({ name: "alpha" });
     await open({ name: "beta", feed: { url: shim.url } });
-    const { keyId } = await store.create(FIELDS);
+    const { keyId } = await store.create(NO_FIELDS);
     await store.waitForInstances(3000);
     shim.set({ kind: "freeze" });
     await store.setEnabled(keyId, false);
@@ -135,22 +127,22 @@ describeRedis("a revocation", () => {
 
   it("does not wait for an instance that ended", async () => {
     const instance = await open({ name: "alpha" });
-    await store.create(FIELDS);
+    await store.create(NO_FIELDS);
     expect(await store.waitForInstances(3000)).toMatchObject({ instances: 1 });
     await instance.close();
-    await store.create(FIELDS);
+    await store.create(NO_FIELDS);
     expect(await store.waitForInstances(300)).toMatchObject({ instances: 0, missing: [] });
   });
 
   it("that can no longer be read about makes memory forget everything: the stream was trimmed meanwhile", async () => {
     const instance = await open({ feed: { url: shim.url } });
-    const { keyId, key } = await store.create(FIELDS);
+    const { keyId, key } = await store.create(NO_FIELDS);
     expect(await accepts(instance, key)).toBe(true);
     shim.set({ kind: "refuse" });
     shim.cut();
     await until("noticed", () => !instance.isFollowing());
     await store.setEnabled(keyId, false);
-    await store.create(FIELDS);
+    await store.create(NO_FIELDS);
     server.cli("XTRIM", layout.changes, "MAXLEN", "1");
     shim.set({ kind: "none" });
     await until("gap", () => instance.events.some(({ kind }) => kind === "gap"));
@@ -159,7 +151,7 @@ describeRedis("a revocation", () => {
 
   it("by flushing Redis is noticed within two seconds behind a connection that lives", async () => {
     const instance = await open();
-    const { key } = await store.create(FIELDS);
+    const { key } = await store.create(NO_FIELDS);
     expect(await accepts(instance, key)).toBe(true);
     server.cli("FLUSHALL");
     await until("gap", () => instance.events.some(({ kind }) => kind === "gap"), HANG_MS);
@@ -168,7 +160,7 @@ describeRedis("a revocation", () => {
 
   it("is not lost in a flood of entries that are none", async () => {
     const instance = await open();
-    const { keyId, key } = await store.create(FIELDS);
+    const { keyId, key } = await store.create(NO_FIELDS);
     expect(await accepts(instance, key)).toBe(true);
     for (let batch = 0; batch < 20; batch += 1) {
       const noise = ["XADD", layout.changes, "*", "op", "?", "hash", "x".repeat(500)] as const;

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe } from "vitest";
+import { describe, expect } from "vitest";
+import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
 
 /** Whether this machine has a redis-server. In CI it must. */
 const installed = spawnSync("redis-server", ["--version"]).status === 0;
@@ -73,6 +74,16 @@ export async function startRedis(args: readonly string[] = []): Promise<TestRedi
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** A connection of ours to it, that is up. */
+export async function connectTo({ url }: TestRedis): Promise<RedisConnection> {
+  const redis = await connectRedis(
+    { url, keyPrefix: "sentinel:", commandTimeout: 5000 },
+    { log: () => {}, mono: () => performance.now() },
+  );
+  expect(await redis.whenUp(5000)).toBe(true);
+  return redis;
 }
 
 export function cli(port: number, ...command: string[]): string {
