@@ -4,16 +4,9 @@ import type { Exchange } from "./exchange.ts";
  * Whether an answer may leave as one string (`answerWhole`): the connection goes on after it, nothing of an answer was
  * sent yet, and nothing that was sent before still waits for the client to take it.
  */
-export function canAnswerWhole({ response, request, keepAliveFields }: Exchange): boolean {
-  const { socket } = request;
-  return (
-    keepAliveFields !== "" &&
-    response.shouldKeepAlive &&
-    !response.headersSent &&
-    response.socket === socket &&
-    socket.writable &&
-    socket.writableLength === 0
-  );
+export function canAnswerWhole({ client, keepAliveFields }: Exchange): boolean {
+  const { socket } = client;
+  return keepAliveFields !== "" && client.keepAlive && client.canPass && socket.writable && socket.writableLength === 0;
 }
 
 /**
@@ -33,17 +26,13 @@ export function answerWhole(
   dated: boolean,
   body: string,
 ): void {
-  const { request, response, keepAliveFields } = exchange;
-  const { socket } = request;
+  const { client, keepAliveFields } = exchange;
+  const { socket } = client;
   const date = dated ? "" : dateField();
-  exchange.answered = true;
-  // For whoever listens to 'finish' with us.
-  response.statusCode = status;
+  client.answered = true;
   socket.write(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, "latin1");
-  // A request that is being parsed is not over before its parser is done with it.
-  if (socket.writableLength > 0) socket.write("", () => finish(exchange));
-  else if (request.complete) finish(exchange);
-  else process.nextTick(finish, exchange);
+  if (socket.writableLength === 0) client.passed(status);
+  else socket.write("", () => client.passed(status));
 }
 
 /** `HTTP/1.1 404 Not Found` and a line end. */
@@ -56,11 +45,6 @@ export function formatFields(headers: readonly string[]): string {
   let fields = "";
   for (let at = 0; at < headers.length; at += 2) fields += `${headers[at]}: ${headers[at + 1]}\r\n`;
   return fields;
-}
-
-/** 'finish' is how `http.Server` learns that a response was sent: it goes on to the next request of the connection. */
-function finish({ response, request }: Exchange): void {
-  if (!request.socket.destroyed) response.emit("finish");
 }
 
 /** The Date field, made once a second (RFC 9110 section 6.6.1). */

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Verdict } from "./decide.ts";
 import type { FaultCode } from "./faults/catalogue.ts";
 import type { RequestHead } from "./head.ts";
@@ -10,8 +11,7 @@ import type { Snapshot } from "./snapshot.ts";
  * forwarding, and read once by telemetry when it is over. Times are `performance.now()` milliseconds.
  */
 export class Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly client: ClientMessages;
   /** `req_` and 15 characters. */
   readonly requestId: string;
   /** By `trustedProxies`: the socket's peer, or the rightmost untrusted address of X-Forwarded-For. */
@@ -28,8 +28,6 @@ export class Exchange {
   keepAliveFields = "";
   /** How long its client may leave an answer lying that was made here. Milliseconds; 0: for ever. */
   idleMs = 0;
-  /** The whole answer was handed to the connection in one piece, past `response`. */
-  answered = false;
   /** The spans of this exchange; null where no tracing is set up. */
   trace: ExchangeTrace | null = null;
   /** For a request to change protocol: what its client sent beyond the head. Null for an ordinary request. */
@@ -60,24 +58,70 @@ export class Exchange {
   /** When it was over; 0: it runs. */
   endedAt = 0;
 
-  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, peer: Peer, startedAt: number) {
-    this.request = request;
-    this.response = response;
+  constructor(client: ClientMessages, requestId: string, peer: Peer, startedAt: number) {
+    this.client = client;
     this.requestId = requestId;
     this.clientIp = peer.clientIp;
     this.trustedPeer = peer.trusted;
     this.startedAt = startedAt;
   }
 
+  /** Node's objects for both messages: a plain request has them only from the first time that they are asked for. */
+  get request(): IncomingMessage {
+    return this.client.request;
+  }
+
+  get response(): ServerResponse {
+    return this.client.response;
+  }
+
+  get socket(): Socket {
+    return this.client.socket;
+  }
+
   /** Something of an answer was sent: there will be no other. */
   get answerBegun(): boolean {
-    return this.answered || this.response.headersSent;
+    return this.client.answered || this.client.headersSent;
   }
 
   /** The whole answer was handed over. */
   get answerEnded(): boolean {
-    return this.answered || this.response.writableEnded;
+    return this.client.answered || this.client.ended;
   }
+}
+
+/**
+ * The client's side of an exchange: the head of its request as it came, and the way its answer takes. There are two:
+ * Node's own objects (`inbound/node-messages.ts`), and a plain request that was read without them
+ * (`inbound/plain-messages.ts`).
+ */
+export interface ClientMessages {
+  readonly socket: Socket;
+  /** Undefined where what came was no request. */
+  readonly method: string | undefined;
+  readonly url: string | undefined;
+  readonly httpVersion: string;
+  /** Name, value, name, value ... as they came; latin1. */
+  readonly rawHeaders: readonly string[];
+  /** The request was read to its end. */
+  readonly complete: boolean;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** False: the connection ends with this answer, which says so. */
+  keepAlive: boolean;
+  /** The whole answer was handed to the socket in one piece, past `response`. */
+  answered: boolean;
+  /** Of `response`: its head was sent; it was ended. */
+  readonly headersSent: boolean;
+  readonly ended: boolean;
+  /** The connection is gone, or is no longer this exchange's. */
+  readonly gone: boolean;
+  /** An answer may go to the socket past `response` now: it is this exchange's turn, and nothing of one was sent. */
+  readonly canPass: boolean;
+  /** What was sent past `response` has left, all of it: the exchange is over. */
+  passed(status: number): void;
+  /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */
+  giveBackTimeout(ms: number): void;
 }
 
 /** The gateway's own share of an exchange in milliseconds: until it was handed on, or answered here. */

@@ -51,7 +51,7 @@ export class Gateway implements RequestHandler {
 
       const head = identify(exchange, snapshot);
       if (isFault(head)) return this.reject(exchange, head);
-      if (exchange.request.url === "*") return answerOptions(exchange);
+      if (exchange.client.url === "*") return answerOptions(exchange);
 
       const verdict = decide(head, snapshot, this.#bodyReader(exchange));
       if (verdict instanceof Promise) this.#whenDecided(exchange, verdict);
@@ -74,7 +74,7 @@ export class Gateway implements RequestHandler {
   reject(exchange: Exchange, reason: Fault): void {
     if (exchange.snapshot === null) this.#begin(exchange);
     // What is not clean is not read on: the next bytes may be anything.
-    exchange.response.shouldKeepAlive = false;
+    exchange.client.keepAlive = false;
     this.#refuse(exchange, reason);
   }
 
@@ -82,10 +82,10 @@ export class Gateway implements RequestHandler {
     exchange.forwarding?.abort();
     if (exchange.answerEnded) {
       // Answered already, as a request with an unknown coding is: the answer is not to be lost with the connection.
-      exchange.request.socket.destroySoon();
+      exchange.socket.destroySoon();
       return;
     }
-    exchange.response.shouldKeepAlive = false;
+    exchange.client.keepAlive = false;
     this.#refuse(exchange, reason);
   }
 
@@ -133,7 +133,7 @@ export class Gateway implements RequestHandler {
     exchange.verdict = verdict.label;
     exchange.keyId = verdict.record?.id ?? null;
     // The client left, or its body broke off, while the key was looked up.
-    if (exchange.answerBegun || exchange.response.destroyed) return;
+    if (exchange.answerBegun || exchange.client.gone) return;
 
     if (verdict.kind === "refuse") return this.#refuse(exchange, verdict.fault);
     const { forwarder } = this.#options;
@@ -142,7 +142,7 @@ export class Gateway implements RequestHandler {
     if (endsHere(exchange)) return answerOptions(exchange);
     const { upstreams } = snapshot;
     if (upgradeRest === null) forwarder.forward(exchange, verdict, upstreams, this.#forwarded);
-    else forwarder.upgrade(exchange, verdict, upstreams, exchange.request.socket, upgradeRest, this.#forwarded);
+    else forwarder.upgrade(exchange, verdict, upstreams, exchange.socket, upgradeRest, this.#forwarded);
   }
 
   /** How forwarding ended; the answer went out as it came unless nothing of it had begun. */
@@ -156,13 +156,13 @@ export class Gateway implements RequestHandler {
   };
 
   #refuse(exchange: Exchange, reason: Fault): void {
-    const { response, snapshot } = exchange;
-    if (response.destroyed || snapshot === null) return;
+    const { client, snapshot } = exchange;
+    if (client.gone || snapshot === null) return;
     if (exchange.answerBegun) {
       // What was answered stands in the record; what broke after it ends the connection.
       exchange.fault ??= reason.code;
       exchange.cause ??= reason.cause;
-      exchange.request.socket.destroy();
+      exchange.socket.destroy();
       return;
     }
     exchange.fault = reason.code;
@@ -170,17 +170,16 @@ export class Gateway implements RequestHandler {
     const envelope = formatEnvelope(reason, exchange.requestId, snapshot.errors);
     if (snapshot.serverTiming) envelope.headers.push("Server-Timing", formatServerTiming(exchange));
     exchange.status = envelope.status;
-    exchange.bytesOut = exchange.request.method === "HEAD" ? 0 : envelope.bytes;
+    exchange.bytesOut = client.method === "HEAD" ? 0 : envelope.bytes;
     // The body of a refused request is not read to its end, and what follows it is not a request.
-    if (hasBody(exchange) || NOT_CLEAN.has(reason.code)) response.shouldKeepAlive = false;
+    if (hasBody(exchange) || ENDS_CONNECTION.has(reason.code)) client.keepAlive = false;
     this.#send(exchange, envelope);
     // A client that does not take its answer does not keep the connection for ever.
-    const { socket } = exchange.request;
+    const { socket } = client;
     if (socket.writableLength > 0) socket.setTimeout(exchange.idleMs);
   }
 
   #send(exchange: Exchange, { status, headers, body, bytes }: Envelope): void {
-    const { response } = exchange;
     const phrase = STATUS_CODES[status] ?? "Error";
     // As one string, which has to be ASCII for that.
     if (bytes === body.length && canAnswerWhole(exchange)) {
@@ -188,6 +187,7 @@ export class Gateway implements RequestHandler {
       answerWhole(exchange, status, formatStatusLine(status, phrase), formatFields(headers), false, sent);
       return;
     }
+    const { response } = exchange;
     response.writeHead(status, phrase, headers);
     response.end(body);
   }
@@ -201,26 +201,30 @@ export class Gateway implements RequestHandler {
 /** The status in the record of a request whose client left before it was answered. */
 const CLIENT_CLOSED_REQUEST = 499;
 
-/** Faults of a request that two servers may read differently: its connection is not trusted with another. */
-const NOT_CLEAN: ReadonlySet<FaultCode> = new Set<FaultCode>([
+/**
+ * Faults of a request that two servers may read differently: its connection is not trusted with another. And a body that
+ * was too large, so that it is the same however much of it had come.
+ */
+const ENDS_CONNECTION: ReadonlySet<FaultCode> = new Set<FaultCode>([
   "user:bad_request:ambiguous_path",
   "user:bad_request:invalid_request",
+  "user:bad_request:request_body_too_large",
 ]);
 
 function identify(exchange: Exchange, snapshot: Snapshot): RequestHead | Fault {
-  const { request } = exchange;
-  const { method = "", url = "" } = request;
+  const { method = "", url = "", httpVersion, rawHeaders } = exchange.client;
   const target = url === "*" && method === "OPTIONS" ? "/" : url;
-  const head = readHead(method, target, request.httpVersion, request.rawHeaders, snapshot.head);
+  const head = readHead(method, target, httpVersion, rawHeaders, snapshot.head);
   if (isFault(head)) return head;
   exchange.head = head;
-  if (head.closeAfter) exchange.response.shouldKeepAlive = false;
+  if (head.closeAfter) exchange.client.keepAlive = false;
   return head;
 }
 
-function hasBody({ head, request }: Exchange): boolean {
-  if (head === null) return maySendBody(request);
-  return !request.complete && (head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0));
+function hasBody({ head, client }: Exchange): boolean {
+  if (client.complete) return false;
+  if (head === null) return maySendBody(client.request);
+  return head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0);
 }
 
 /** Of a request whose head nobody looked at. Node keeps no more than 1000 lines, and any beyond them may frame a body. */
@@ -230,14 +234,14 @@ function maySendBody({ headers, rawHeaders }: IncomingMessage): boolean {
 }
 
 /** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */
-function endsHere({ head, request }: Exchange): boolean {
-  return request.method === "OPTIONS" && head !== null && /^0+$/.test(headerValue(head, "max-forwards") ?? "");
+function endsHere({ head, client }: Exchange): boolean {
+  return client.method === "OPTIONS" && head !== null && /^0+$/.test(headerValue(head, "max-forwards") ?? "");
 }
 
 /** `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7): it is answered here and reaches no upstream. */
 function answerOptions(exchange: Exchange): void {
   exchange.status = 204;
-  if (hasBody(exchange)) exchange.response.shouldKeepAlive = false;
+  if (hasBody(exchange)) exchange.client.keepAlive = false;
   exchange.response.writeHead(204, ["X-Request-Id", exchange.requestId, "Cache-Control", "no-store"]);
   exchange.response.end();
 }

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { answerWhole, canAnswerWhole, formatFields, formatStatusLine } from "../src/answer.ts";
 import { Exchange } from "../src/exchange.ts";
+import { NodeMessages } from "../src/inbound/node-messages.ts";
 import { RawClient } from "./support/raw-client.ts";
 
 const KEEP_ALIVE_SECONDS = 75;
@@ -18,7 +19,7 @@ let handle: Handle;
 const ended: Exchange[] = [];
 
 function exchangeOf(request: IncomingMessage, response: ServerResponse): Exchange {
-  const exchange = new Exchange(request, response, "req_2c9a0jf23l4k567", PEER, 0);
+  const exchange = new Exchange(new NodeMessages(request, response), "req_2c9a0jf23l4k567", PEER, 0);
   exchange.keepAliveFields = `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE_SECONDS}\r\n`;
   response.on("close", () => ended.push(exchange));
   return exchange;

@@ -119,7 +119,6 @@ export class Forwarding implements UpstreamHandler {
   onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void {
     if (this.over) return;
     const { exchange, head } = this;
-    const { response } = exchange;
     if (this.target !== null) this.upstream.succeeded(this.target);
     const fields = this.deps.answers.of(headers, status, head.version === "1.1" && !bodyless);
     if (typeof fields === "string") {
@@ -127,7 +126,7 @@ export class Forwarding implements UpstreamHandler {
       return;
     }
     // What the client still sends belongs to this request; once the answer has ended nobody reads it.
-    if (!this.requestEnded) response.shouldKeepAlive = false;
+    if (!this.requestEnded) exchange.client.keepAlive = false;
     this.held = { status, reason, fields, bodyless };
     // Most answers are here as a whole: then head and body leave in one write.
     if (!bodyless) process.nextTick(flushHead, this);
@@ -139,12 +138,12 @@ export class Forwarding implements UpstreamHandler {
     exchange.bytesOut += chunk.length;
     if (last) return this.endAnswer(chunk, lent);
     if (this.held !== null && !this.beginAnswer(this.held)) return true;
-    const { response, request } = exchange;
+    const { response, socket } = exchange;
     const piece = ownPiece(chunk, lent);
     const copied = piece !== chunk;
     const takesMore = response.write(piece);
     // Node writes a turn later, to join pieces; a large one goes at once, so that its memory is mostly free again.
-    if (!copied) request.socket.uncork();
+    if (!copied) socket.uncork();
     const taken = !copied && response.writableLength === 0;
     if (takesMore || taken || this.paused) return copied || taken;
     this.paused = true;
@@ -272,9 +271,9 @@ export class Forwarding implements UpstreamHandler {
 
   /** Never `end()`: what is cut off must not look whole. */
   private cutOff(): void {
-    const { request, response } = this.exchange;
+    const { socket, response } = this.exchange;
     // To an HTTP/1.0 client the end of the connection can be the end of the body: only a reset tells it otherwise.
-    if (this.head.version === "1.0") resetSocket(request.socket);
+    if (this.head.version === "1.0") resetSocket(socket);
     response.destroy();
   }
 
@@ -322,7 +321,7 @@ export class Forwarding implements UpstreamHandler {
   private headersContext(target: UpstreamTarget): RequestHeadersContext {
     const { exchange, admission } = this;
     const { route, record } = admission;
-    const socket = exchange.request.socket;
+    const { socket } = exchange;
     return {
       requestId: exchange.requestId,
       via: this.deps.via,
@@ -417,7 +416,6 @@ export class Forwarding implements UpstreamHandler {
   /** The end of the answer, and all of its body that was not sent before. As `onBody`, says whether that is done with. */
   private endAnswer(chunk: Buffer | null, lent: boolean): boolean {
     const { held } = this;
-    const { response, request } = this.exchange;
     if (held !== null) {
       if (this.fitsOneWrite(held, chunk)) {
         this.sendWhole(held, chunk);
@@ -426,11 +424,12 @@ export class Forwarding implements UpstreamHandler {
       if (!this.beginAnswer(held)) return true;
     }
     this.close();
+    const { response, socket } = this.exchange;
     const piece = chunk === null ? null : ownPiece(chunk, lent);
     if (piece === null) response.end();
     else response.end(piece);
     // The rest is in our hands still: a client that does not fetch it does not keep it for ever.
-    if (request.socket.writableLength > 0) this.waitFor(READING);
+    if (socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
     return piece === null || piece !== chunk;
   }
@@ -457,7 +456,7 @@ export class Forwarding implements UpstreamHandler {
     this.close();
     const body = chunk === null ? "" : chunk.toString("latin1");
     answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, body);
-    if (exchange.request.socket.writableLength > 0) this.waitFor(READING);
+    if (exchange.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
   }
 
@@ -474,7 +473,7 @@ export class Forwarding implements UpstreamHandler {
   private waitFor(what: number): void {
     const { idleMs } = this;
     if (idleMs === 0) return;
-    const { socket } = this.exchange.request;
+    const { socket } = this.exchange;
     if (this.waitingFor === 0) {
       this.silenceListener ??= () => this.onSilence();
       this.timeoutBefore = socket.timeout ?? 0;
@@ -488,11 +487,9 @@ export class Forwarding implements UpstreamHandler {
     if (this.waitingFor === 0) return;
     this.waitingFor &= ~what;
     if (this.waitingFor !== 0) return;
-    const { socket } = this.exchange.request;
+    const { socket } = this.exchange;
     if (this.silenceListener !== null) socket.off("timeout", this.silenceListener);
-    // After the response node has set the time-out of a connection between requests.
-    const { answered, response } = this.exchange;
-    if (!answered && !response.writableFinished) socket.setTimeout(this.timeoutBefore);
+    this.exchange.client.giveBackTimeout(this.timeoutBefore);
   }
 
   private onSilence(): void {

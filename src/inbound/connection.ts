@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { BlockList, Socket } from "node:net";
 import type { Exchange, Peer } from "../exchange.ts";
 import type { Fault } from "../faults/fault.ts";
+import type { PlainConnection } from "./plain-connection.ts";
 import type { WaitingUpgrade } from "./waiting-upgrade.ts";
 
 /** How long the rest of a refused request may go on arriving before the connection is cut. */
@@ -23,6 +24,8 @@ export class Connection {
   failure: Fault | null = null;
   /** A request for another protocol that arrived behind an unfinished one. */
   upgrade: WaitingUpgrade | null = null;
+  /** Reads the socket while Node's server does not have it; null from then on. */
+  plain: PlainConnection | null = null;
   /** Who is at the other end, as far as the socket tells; made at the first request. */
   peer: SocketPeer | null = null;
   /** The last answer was sent or is being sent: whatever else arrives is nobody's request. */

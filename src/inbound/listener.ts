@@ -1,10 +1,14 @@
 import { createServer as createPlainServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServer, type Socket } from "node:net";
-import { Exchange, type Peer } from "../exchange.ts";
+import { type ClientMessages, Exchange } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { type Connection, connectionOf } from "./connection.ts";
+import { NodeMessages } from "./node-messages.ts";
 import { findPeer } from "./peer.ts";
+import { PlainConnection } from "./plain-connection.ts";
+import { PlainMessages } from "./plain-messages.ts";
+import { PLAIN_REQUEST_BYTES, readPlainRequest } from "./plain-request.ts";
 import { newRequestId } from "./request-id.ts";
 import { WaitingUpgrade } from "./waiting-upgrade.ts";
 
@@ -63,6 +67,9 @@ const SWEEP_MS = 1000;
  * Where clients connect. Node's own HTTP server parses requests; this adds what it leaves open: time-outs for silent
  * connections, one request at a time for each connection, envelopes for what the parser refuses, and Upgrade requests
  * that stay ordinary requests unless a route says `websocket`.
+ *
+ * The plainest requests are read without it (`plain-request.ts`), at half the cost. With the first bytes that are not such
+ * a request a connection is handed to Node's server, for good: what is unusual in any way is Node's parser to judge.
  */
 export class Listener {
   readonly #server: Server | TlsServer;
@@ -72,8 +79,13 @@ export class Listener {
   readonly #accepted = new Set<Socket>();
   /** The event by which a server takes up a connection. */
   readonly #connectionEvent: "connection" | "secureConnection";
+  /** Node's own listener for that event: it puts its parser in front of a socket. */
+  readonly #takeUp: (this: NetServer, socket: Socket) => void;
   /** As `ServerResponse` says it. */
   readonly #keepAliveFields: string;
+  readonly #keepAliveSeconds: number;
+  /** Heads of no more bytes are read here. */
+  readonly #plainBytes: number;
   /** Nothing is accepted any more. */
   #closing = false;
 
@@ -93,7 +105,9 @@ export class Listener {
     };
     this.#options = options;
     const seconds = Math.floor(limits.idleTimeout / 1000);
-    this.#keepAliveFields = `Connection: keep-alive\r\n${limits.idleTimeout > 0 ? `Keep-Alive: timeout=${seconds}\r\n` : ""}`;
+    this.#keepAliveSeconds = seconds;
+    this.#keepAliveFields = `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`;
+    this.#plainBytes = Math.min(PLAIN_REQUEST_BYTES, limits.headerBytes, limits.targetBytes);
     this.#connectionEvent = tls === null ? "connection" : "secureConnection";
     this.#server =
       tls === null
@@ -105,6 +119,7 @@ export class Listener {
     // A time-out for all of a connection's life is renewed with every read and write; it is needed between requests, where
     // `keepAliveTimeout` is it, before the first one, and while a client does not take its answer.
     this.#server.timeout = 0;
+    this.#takeUp = this.#withoutNode();
     this.#listen();
   }
 
@@ -145,7 +160,7 @@ export class Listener {
         this.#endHandshakes();
       }, IDLE_GRACE_MS).unref();
       // What began before is not asked for another request either, unless its answer has said otherwise already.
-      for (const { active } of this.#connections) if (active !== null) active.response.shouldKeepAlive = false;
+      for (const { active } of this.#connections) if (active !== null) active.client.keepAlive = false;
     });
   }
 
@@ -155,13 +170,16 @@ export class Listener {
    */
   #sweep(): void {
     const { idleTimeout, headerTimeout } = this.#options.limits;
-    this.#endIdle(this.#closing ? IDLE_GRACE_MS : idleTimeout + headerTimeout + 2 * SWEEP_MS);
+    if (this.#closing) this.#endIdle(IDLE_GRACE_MS);
+    else this.#endIdle(idleTimeout + headerTimeout + 2 * SWEEP_MS, idleTimeout);
   }
 
-  #endIdle(graceMs: number): void {
+  /** `plainMs`: for connections that no other time-out watches between requests. */
+  #endIdle(graceMs: number, plainMs = graceMs): void {
     const now = performance.now();
     for (const connection of this.#connections) {
-      if (connection.idle && now - connection.lastBusyAt >= graceMs) connection.socket.destroy();
+      if (!connection.idle) continue;
+      if (now - connection.lastBusyAt >= (connection.plain === null ? graceMs : plainMs)) connection.socket.destroy();
     }
   }
 
@@ -202,17 +220,66 @@ export class Listener {
     server.on("tlsClientError", (_error, socket) => socket.destroy());
   }
 
+  /** Node's server is asked only for what is not plain. */
+  #withoutNode(): (this: NetServer, socket: Socket) => void {
+    const [takeUp, ...others] = this.#server.listeners(this.#connectionEvent);
+    if (takeUp === undefined || others.length > 0) throw new Error("node:http takes connections up in another way");
+    this.#server.removeAllListeners(this.#connectionEvent);
+    return takeUp as (this: NetServer, socket: Socket) => void;
+  }
+
   #onConnection(socket: Socket): void {
     const connection = connectionOf(socket);
-    if (this.#connections.has(connection)) return;
     this.#connections.add(connection);
+    connection.plain = new PlainConnection(socket, {
+      onRead: (bytes) => this.#onRead(connection, bytes),
+      onSilence: () => this.#onSilence(socket),
+    });
     socket.setTimeout(this.#options.limits.idleTimeout);
     // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
     socket.on("error", noop);
     socket.once("close", () => {
       this.#connections.delete(connection);
       connection.waiting.length = 0;
+      if (connection.plain !== null && connection.active !== null) this.#onEnded(connection, connection.active);
     });
+  }
+
+  /** One read of a connection that Node's server does not have. */
+  #onRead(connection: Connection, bytes: Buffer): void {
+    const { plain, socket } = connection;
+    if (plain === null || connection.closing) return;
+    const request = bytes.length <= this.#plainBytes ? readPlainRequest(bytes) : null;
+    if (request === null) {
+      this.#handOver(connection, bytes);
+      return;
+    }
+    plain.begin();
+    const messages = new PlainMessages(socket, request, this.#keepAliveSeconds, () => this.#onAnswerLeft(connection));
+    this.#begin(connection, messages);
+  }
+
+  #onAnswerLeft(connection: Connection): void {
+    const { active, plain } = connection;
+    if (active === null || plain === null) return;
+    const behind = plain.end();
+    this.#onEnded(connection, active);
+    if (behind !== null && !connection.closing && !connection.socket.destroyed) this.#handOver(connection, behind);
+  }
+
+  /** Node's server has the connection from here on, beginning with these bytes. */
+  #handOver(connection: Connection, bytes: Buffer): void {
+    const { plain, socket } = connection;
+    plain?.release();
+    connection.plain = null;
+    socket.setTimeout(this.#options.limits.idleTimeout);
+    this.#giveToNode(socket, bytes);
+  }
+
+  #giveToNode(socket: Socket, bytes: Buffer): void {
+    socket.unshift(bytes);
+    this.#takeUp.call(this.#server, socket);
+    socket.resume();
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
@@ -222,7 +289,7 @@ export class Listener {
       return;
     }
     if (connection.active === null) {
-      this.#begin(connection, request, response);
+      this.#beginWithNode(connection, request, response);
       return;
     }
     connection.waiting.push({ request, response });
@@ -234,33 +301,44 @@ export class Listener {
     if (waiting.length >= this.#options.limits.maxPipelined) socket.pause();
   };
 
-  #begin(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
-    const exchange = this.#track(connection, request, response);
-    if (this.#options.handler.draining()) response.shouldKeepAlive = false;
+  #beginWithNode(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
+    this.#begin(connection, this.#messagesOf(connection, request, response));
+  }
+
+  #begin(connection: Connection, messages: ClientMessages): void {
+    const exchange = this.#track(connection, messages);
+    if (this.#options.handler.draining()) messages.keepAlive = false;
     this.#options.handler.handle(exchange);
   }
 
-  #track(connection: Connection, request: IncomingMessage, response: ServerResponse): Exchange {
-    const peer = this.#peer(request);
-    const exchange = new Exchange(request, response, newRequestId(), peer, performance.now());
+  /** The exchange ends as its response closes. */
+  #messagesOf(connection: Connection, request: IncomingMessage, response: ServerResponse): NodeMessages {
+    const messages = new NodeMessages(request, response);
+    response.on("error", noop);
+    response.on("close", () => this.#onResponseClose(connection, messages));
+    return messages;
+  }
+
+  #track(connection: Connection, messages: ClientMessages): Exchange {
+    const peer = findPeer(connection, messages.rawHeaders, this.#options.trustedProxies());
+    const exchange = new Exchange(messages, newRequestId(), peer, performance.now());
     exchange.keepAliveFields = this.#keepAliveFields;
     exchange.idleMs = this.#options.limits.idleTimeout;
     connection.active = exchange;
-    response.on("error", noop);
-    response.on("close", () => this.#onResponseClose(connection, exchange));
     return exchange;
   }
 
-  #peer(request: IncomingMessage): Peer {
-    return findPeer(connectionOf(request.socket), request.rawHeaders, this.#options.trustedProxies());
+  #onResponseClose(connection: Connection, messages: ClientMessages): void {
+    const { active } = connection;
+    if (active?.client !== messages) return;
+    this.#onEnded(connection, active);
+    this.#next(connection);
   }
 
-  #onResponseClose(connection: Connection, exchange: Exchange): void {
-    if (connection.active !== exchange) return;
+  #onEnded(connection: Connection, exchange: Exchange): void {
     connection.active = null;
     this.#options.handler.ended(exchange);
     connection.lastBusyAt = exchange.endedAt;
-    this.#next(connection);
   }
 
   /** The next thing that waits on this connection: a request, then an Upgrade, then what the parser refused. */
@@ -277,7 +355,7 @@ export class Listener {
       // The parser gave up within the last request that it handed on: that one is answered with the failure.
       const broken = waiting.length === 0 && connection.failure !== null && !request.complete;
       if (broken && connection.failure !== null) this.#refuseBroken(connection, request, response, connection.failure);
-      else this.#begin(connection, request, response);
+      else this.#beginWithNode(connection, request, response);
     } else if (connection.upgrade !== null) {
       const { upgrade } = connection;
       connection.upgrade = null;
@@ -315,9 +393,7 @@ export class Listener {
     connection.active = null;
     // A client may ask again with each request: nothing of this one stays on the socket.
     release();
-    socket.unshift(Buffer.concat([ordinaryHead(request), rest]));
-    this.#server.emit(this.#connectionEvent, socket);
-    socket.resume();
+    this.#giveToNode(socket, Buffer.concat([ordinaryHead(request), rest]));
   }
 
   /** The parser refused what came, or it did not come in time. */
@@ -348,7 +424,7 @@ export class Listener {
   #refuseBroken(connection: Connection, request: IncomingMessage, response: ServerResponse, reason: Fault): void {
     connection.closing = true;
     response.shouldKeepAlive = false;
-    this.#options.handler.reject(this.#track(connection, request, response), reason);
+    this.#options.handler.reject(this.#track(connection, this.#messagesOf(connection, request, response)), reason);
   }
 
   /** Answers what never became a request. */
@@ -367,10 +443,9 @@ export class Listener {
     response.shouldKeepAlive = false;
     response.on("error", noop);
     response.on("finish", () => socket.destroySoon());
-    const exchange = new Exchange(request, response, newRequestId(), this.#peer(request), performance.now());
-    exchange.idleMs = this.#options.limits.idleTimeout;
-    connection.active = exchange;
-    const closed = () => this.#onResponseClose(connection, exchange);
+    const messages = new NodeMessages(request, response);
+    const exchange = this.#track(connection, messages);
+    const closed = () => this.#onResponseClose(connection, messages);
     socket.once("close", closed);
     const release = () => {
       socket.off("close", closed);

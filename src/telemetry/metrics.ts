@@ -271,7 +271,7 @@ class ProcessMetrics implements Metrics {
     this.inFlight.value--;
     const { route, verdict, upstream } = exchange;
     const series = route === null ? this.noRoute : this.route(route.name, route.match.methods);
-    series.request(exchange.head?.method ?? exchange.request.method ?? OTHER, exchange.status).value++;
+    series.request(exchange.head?.method ?? exchange.client.method ?? OTHER, exchange.status).value++;
     series.duration.observe((exchange.endedAt - exchange.startedAt) / 1000);
     series.gatewayDuration.observe(gatewayMs(exchange) / 1000);
     if (verdict !== null) series.verdict(verdict).value++;

@@ -46,7 +46,7 @@ export function createRecorder(options: RecordOptions): RecordExchange {
 export function formatRecord(exchange: Exchange, level: number, time: number, redact: Redact): string {
   const { fault, head } = exchange;
   const upstream = upstreamMs(exchange);
-  const method = head?.method ?? exchange.request.method ?? OTHER;
+  const method = head?.method ?? exchange.client.method ?? OTHER;
   const line =
     `{"level":${level},"time":${epochMilliseconds(time)},"requestId":"${exchange.requestId}","route":${name(exchange.route?.name ?? null)}` +
     `,"method":${name(method)},"path":${head === null ? "null" : text(redact(head.target.path))}` +

@@ -59,7 +59,7 @@ class RequestTrace implements ExchangeTrace {
   }
 
   end(exchange: Exchange): void {
-    const { head, route, status, fault, request } = exchange;
+    const { head, route, status, fault, client } = exchange;
     const span = this.#span;
     const template = route?.match.path.text ?? "";
     if (template !== "") {
@@ -69,9 +69,9 @@ class RequestTrace implements ExchangeTrace {
     if (route !== null) span.setAttribute("sentinel.route", route.name);
     if (exchange.verdict !== null) span.setAttribute("sentinel.verdict", exchange.verdict);
     span.setAttributes({
-      "url.scheme": "encrypted" in request.socket ? "https" : "http",
+      "url.scheme": "encrypted" in client.socket ? "https" : "http",
       "client.address": exchange.clientIp,
-      "network.protocol.version": request.httpVersion,
+      "network.protocol.version": client.httpVersion,
       "sentinel.request_id": exchange.requestId,
     });
     if (head !== null) span.setAttribute("url.path", this.#redact(head.target.path));
@@ -121,8 +121,8 @@ class UpstreamSpan implements UpstreamTrace {
   }
 }
 
-function methodOf({ head, request }: Exchange): { name: string; attributes: Record<string, string> } {
-  const method = head?.method ?? request.method ?? OTHER;
+function methodOf({ head, client }: Exchange): { name: string; attributes: Record<string, string> } {
+  const method = head?.method ?? client.method ?? OTHER;
   return { name: spanMethod(method), attributes: { "http.request.method": knownMethod(method) } };
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { buildSync } from "esbuild";
 import { Exchange } from "../../src/exchange.ts";
 import type { RequestHead } from "../../src/head.ts";
+import { NodeMessages } from "../../src/inbound/node-messages.ts";
 import type { Route } from "../../src/routes/route.ts";
 import type { LineSink, LineWriter } from "../../src/telemetry/line-writer.ts";
 import { createMetrics, type Metrics, type MetricsOptions } from "../../src/telemetry/metrics.ts";
@@ -30,8 +31,7 @@ export function exchangeOf(
   const request = new IncomingMessage(new Socket());
   request.method = method;
   const exchange = new Exchange(
-    request,
-    new ServerResponse(request),
+    new NodeMessages(request, new ServerResponse(request)),
     "req_2c9a0jf23l4k567",
     { clientIp: "192.0.2.7", trusted: false },
     1000,

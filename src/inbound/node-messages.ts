@@ -1,0 +1,79 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { ClientMessages } from "../exchange.ts";
+
+/** The client's side of an exchange whose request Node's server read. */
+export class NodeMessages implements ClientMessages {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly socket: Socket;
+  answered = false;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.request = request;
+    this.response = response;
+    this.socket = request.socket;
+  }
+
+  get method(): string | undefined {
+    return this.request.method;
+  }
+
+  get url(): string | undefined {
+    return this.request.url;
+  }
+
+  get httpVersion(): string {
+    return this.request.httpVersion;
+  }
+
+  get rawHeaders(): readonly string[] {
+    return this.request.rawHeaders;
+  }
+
+  get complete(): boolean {
+    return this.request.complete;
+  }
+
+  get keepAlive(): boolean {
+    return this.response.shouldKeepAlive;
+  }
+
+  set keepAlive(keeps: boolean) {
+    this.response.shouldKeepAlive = keeps;
+  }
+
+  get headersSent(): boolean {
+    return this.response.headersSent;
+  }
+
+  get ended(): boolean {
+    return this.response.writableEnded;
+  }
+
+  get gone(): boolean {
+    return this.response.destroyed;
+  }
+
+  get canPass(): boolean {
+    return !this.response.headersSent && this.response.socket === this.socket;
+  }
+
+  passed(status: number): void {
+    // For whoever listens to 'finish' with us.
+    this.response.statusCode = status;
+    // A request that is being parsed is not over before its parser is done with it.
+    if (this.request.complete) finish(this);
+    else process.nextTick(finish, this);
+  }
+
+  giveBackTimeout(ms: number): void {
+    // Behind an answer, Node has set the time-out of a connection between requests.
+    if (!this.answered && !this.response.writableFinished) this.socket.setTimeout(ms);
+  }
+}
+
+/** 'finish' is how `http.Server` learns that a response was sent: it goes on to the next request of the connection. */
+function finish({ response, socket }: NodeMessages): void {
+  if (!socket.destroyed) response.emit("finish");
+}

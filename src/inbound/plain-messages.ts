@@ -1,0 +1,141 @@
+import { type IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { ClientMessages } from "../exchange.ts";
+import type { PlainRequest } from "./plain-request.ts";
+
+/** Told once that the answer has left, whole. Not told where the connection broke before. */
+export type AnswerLeft = (messages: PlainMessages) => void;
+
+/**
+ * The client's side of an exchange whose request was read without Node's server. Most are answered in one piece; for
+ * any other answer, and for who wants to read a body that is not there, Node's own objects are made.
+ */
+export class PlainMessages implements ClientMessages {
+  readonly socket: Socket;
+  readonly method: string;
+  readonly url: string;
+  readonly httpVersion = "1.1";
+  readonly rawHeaders: string[];
+  readonly complete = true;
+  answered = false;
+  readonly #keepAliveSeconds: number;
+  readonly #answerLeft: AnswerLeft;
+  #keepAlive = true;
+  #request: IncomingMessage | null = null;
+  #response: ServerResponse | null = null;
+
+  /** `keepAliveSeconds`: what a client is told of how long its connection is kept; 0: nothing. */
+  constructor(socket: Socket, request: PlainRequest, keepAliveSeconds: number, answerLeft: AnswerLeft) {
+    this.socket = socket;
+    this.method = request.method;
+    this.url = request.url;
+    this.rawHeaders = request.rawHeaders;
+    this.#keepAliveSeconds = keepAliveSeconds;
+    this.#answerLeft = answerLeft;
+  }
+
+  get request(): IncomingMessage {
+    this.#request ??= this.#makeRequest();
+    return this.#request;
+  }
+
+  get response(): ServerResponse {
+    this.#response ??= this.#makeResponse();
+    return this.#response;
+  }
+
+  get keepAlive(): boolean {
+    return this.#response === null ? this.#keepAlive : this.#response.shouldKeepAlive;
+  }
+
+  set keepAlive(keeps: boolean) {
+    this.#keepAlive = keeps;
+    if (this.#response !== null) this.#response.shouldKeepAlive = keeps;
+  }
+
+  get headersSent(): boolean {
+    return this.#response?.headersSent ?? false;
+  }
+
+  get ended(): boolean {
+    return this.#response?.writableEnded ?? false;
+  }
+
+  get gone(): boolean {
+    return this.socket.destroyed;
+  }
+
+  get canPass(): boolean {
+    return this.#response === null;
+  }
+
+  passed(): void {
+    if (!this.socket.destroyed) this.#answerLeft(this);
+  }
+
+  giveBackTimeout(ms: number): void {
+    this.socket.setTimeout(ms);
+  }
+
+  #makeRequest(): IncomingMessage {
+    const request = new IncomingMessage(this.socket);
+    request.method = this.method;
+    request.url = this.url;
+    request.httpVersion = this.httpVersion;
+    request.httpVersionMajor = 1;
+    request.httpVersionMinor = 1;
+    request.rawHeaders = this.rawHeaders;
+    request.headers = joinHeaders(this.rawHeaders);
+    request.complete = true;
+    request.push(null);
+    return request;
+  }
+
+  #makeResponse(): ServerResponse {
+    const { socket } = this;
+    const response = new PlainResponse(this.request, this.#keepAliveSeconds);
+    response.shouldKeepAlive = this.#keepAlive;
+    response.assignSocket(socket);
+    const drained = () => response.emit("drain");
+    socket.on("drain", drained);
+    response.on("error", noop);
+    response.once("finish", () => {
+      socket.off("drain", drained);
+      response.detachSocket(socket);
+      if (!response.shouldKeepAlive) socket.destroySoon();
+      this.#answerLeft(this);
+    });
+    return response;
+  }
+}
+
+/** Says of the connection what a response of Node's server says. */
+class PlainResponse extends ServerResponse {
+  readonly #keepAliveSeconds: number;
+
+  constructor(request: IncomingMessage, keepAliveSeconds: number) {
+    super(request);
+    this.#keepAliveSeconds = keepAliveSeconds;
+  }
+
+  override writeHead(status: number, ...rest: unknown[]): this {
+    const headers = rest.at(-1);
+    if (this.shouldKeepAlive && this.#keepAliveSeconds > 0 && Array.isArray(headers)) {
+      headers.push("Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`);
+    }
+    return super.writeHead(status, ...(rest as []));
+  }
+}
+
+/** By lower-case name; those that are there repeatedly as one list. */
+function joinHeaders(rawHeaders: readonly string[]): IncomingHttpHeaders {
+  const headers: Record<string, string> = Object.create(null);
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!.toLowerCase();
+    const known = headers[name];
+    headers[name] = known === undefined ? rawHeaders[at + 1]! : `${known}, ${rawHeaders[at + 1]}`;
+  }
+  return headers;
+}
+
+function noop(): void {}
