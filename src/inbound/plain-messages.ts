@@ -102,7 +102,7 @@ export class PlainMessages implements ClientMessages {
     response.once("finish", () => {
       socket.off("drain", drained);
       response.detachSocket(socket);
-      if (!response.shouldKeepAlive) socket.destroySoon();
+      if (response.saidClose) socket.destroySoon();
       this.#answerLeft(this);
     });
     return response;
@@ -111,6 +111,8 @@ export class PlainMessages implements ClientMessages {
 
 /** Says of the connection what a response of Node's server says. */
 class PlainResponse extends ServerResponse {
+  /** What its client was told in the head holds, whatever is decided while the body is under way. */
+  saidClose = false;
   readonly #keepAliveSeconds: number;
 
   constructor(request: IncomingMessage, keepAliveSeconds: number) {
@@ -119,6 +121,7 @@ class PlainResponse extends ServerResponse {
   }
 
   override writeHead(status: number, ...rest: unknown[]): this {
+    this.saidClose = !this.shouldKeepAlive;
     const headers = rest.at(-1);
     if (this.shouldKeepAlive && this.#keepAliveSeconds > 0 && Array.isArray(headers)) {
       headers.push("Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`);
