@@ -1,7 +1,5 @@
 import type { Socket } from "node:net";
-
-/** What may come behind a request that is not answered yet; beyond it, the client waits. Bytes. */
-const MAX_HELD_BYTES = 64 * 1024;
+import { HeldBytes } from "./held-bytes.ts";
 
 export interface PlainConnectionEvents {
   /** What came in one read while no request was under way. */
@@ -17,8 +15,8 @@ export interface PlainConnectionEvents {
 export class PlainConnection {
   readonly #socket: Socket;
   readonly #events: PlainConnectionEvents;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  /** What came behind the request under way. */
+  #held: HeldBytes | null = null;
   /** A request is under way. */
   #busy = false;
 
@@ -36,15 +34,13 @@ export class PlainConnection {
     if (this.#socket.timeout) this.#socket.setTimeout(0);
   }
 
-  /** The request under way is over. What came behind it, or null. */
+  /** The request under way is over. What came behind it (the socket may have more of it), or null. */
   end(): Buffer | null {
     this.#busy = false;
     if (this.#socket.timeout) this.#socket.setTimeout(0);
-    if (this.#heldBytes === 0) return null;
-    const held = Buffer.concat(this.#held);
-    this.#held = [];
-    this.#heldBytes = 0;
-    return held;
+    const held = this.#held;
+    this.#held = null;
+    return held === null ? null : held.take();
   }
 
   /** Reads no more; the socket is paused, for its next reader to resume. */
@@ -61,9 +57,8 @@ export class PlainConnection {
       this.#events.onRead(bytes);
       return;
     }
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes >= MAX_HELD_BYTES) this.#socket.pause();
+    this.#held ??= new HeldBytes(this.#socket);
+    this.#held.hold(bytes);
   };
 
   /** As Node's server: a client that ends its side wants no more answers. */

@@ -1,8 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-
-/** What a client may send behind an Upgrade that waits its turn; beyond it, it waits too. Bytes. */
-const MAX_WAITING_BYTES = 64 * 1024;
+import { HeldBytes } from "./held-bytes.ts";
 
 /**
  * A request to change protocol that waits behind an unfinished one. Node's parser has let go of its socket, and only who
@@ -11,30 +9,27 @@ const MAX_WAITING_BYTES = 64 * 1024;
 export class WaitingUpgrade {
   readonly request: IncomingMessage;
   readonly #socket: Socket;
-  readonly #chunks: Buffer[];
-  #bytes: number;
+  readonly #held: HeldBytes;
 
   constructor(request: IncomingMessage, socket: Socket, rest: Buffer) {
     this.request = request;
     this.#socket = socket;
-    this.#chunks = [rest];
-    this.#bytes = rest.length;
+    this.#held = new HeldBytes(socket);
+    this.#held.hold(rest);
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
   }
 
-  /** Its turn has come: everything that was read behind it. The socket is paused, for its next reader to resume. */
+  /** Its turn has come: what was read behind it. The socket is paused, for its next reader to resume; it may have more. */
   take(): Buffer {
     this.#socket.off("data", this.#onData);
     this.#socket.off("end", this.#onEnd);
     this.#socket.pause();
-    return Buffer.concat(this.#chunks);
+    return this.#held.take();
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
-    if (this.#bytes >= MAX_WAITING_BYTES) this.#socket.pause();
+    this.#held.hold(chunk);
   };
 
   readonly #onEnd = (): void => {
