@@ -165,6 +165,8 @@ export class Rig {
   readonly upstream: RecordingUpstream;
   /** The process that counts as "the same process". */
   readonly pid: number;
+  /** Every attack comes behind this request, on its connection. It asks for something below `/fence`. */
+  first: string | null = null;
   #fence = 0;
   #logged = 0;
   #said = 0;
@@ -248,6 +250,10 @@ export class Rig {
     const client = await this.connect().catch(() => null);
     if (client === null) return [{ kind: "crash", what: "the process takes no connection" }];
     try {
+      if (this.first !== null) {
+        await client.write(this.first);
+        await client.answer();
+      }
       return await this.#observe(attack, client, before);
     } finally {
       client.destroy();

@@ -38,6 +38,8 @@ export interface Group {
   readonly attacks: readonly Attack[];
   /** Laid over the rig's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Every attack comes behind this request, on its connection. It asks for something below `/fence`. */
+  readonly first?: string;
   /**
    * Catalogue numbers that a naive gateway must fail, or the check could not fail at all. Absent: the same attacks are
    * tried on it elsewhere.
@@ -51,6 +53,7 @@ export function describeAttacks(group: Group): void {
     let rig: Rig;
     beforeAll(async () => {
       rig = await Rig.start(group.config);
+      rig.first = group.first ?? null;
     });
     afterAll(() => rig?.stop());
 
