@@ -14,10 +14,7 @@ export class Exchange {
   readonly client: ClientMessages;
   /** `req_` and 15 characters. */
   readonly requestId: string;
-  /** By `trustedProxies`: the socket's peer, or the rightmost untrusted address of X-Forwarded-For. */
-  readonly clientIp: string;
-  /** The peer is in `trustedProxies`: its X-Forwarded-* are believed. */
-  readonly trustedPeer: boolean;
+  readonly peer: Peer;
   readonly startedAt: number;
 
   /** The generation of the configuration it began with; null until it is handed to the gateway. */
@@ -61,8 +58,7 @@ export class Exchange {
   constructor(client: ClientMessages, requestId: string, peer: Peer, startedAt: number) {
     this.client = client;
     this.requestId = requestId;
-    this.clientIp = peer.clientIp;
-    this.trustedPeer = peer.trusted;
+    this.peer = peer;
     this.startedAt = startedAt;
   }
 
@@ -181,8 +177,15 @@ export interface UpstreamTrace {
   end(status: number | null, reason: string | null): void;
 }
 
-/** Who is at the other end of the connection, as `trustedProxies` sees it. */
+/** Who is at the other end of the connection, and where it came in. */
 export interface Peer {
+  /** By `trustedProxies`: the socket's peer, or the rightmost untrusted address of X-Forwarded-For. */
   readonly clientIp: string;
+  /** The peer is in `trustedProxies`: its X-Forwarded-* are believed. */
   readonly trusted: boolean;
+  /** The socket's peer, whoever it speaks for. An IPv4 address reads as one, over an IPv6 socket too. */
+  readonly address: string;
+  readonly scheme: "http" | "https";
+  /** The port it connected to; 0 for a socket that has none. */
+  readonly port: number;
 }

@@ -4,12 +4,12 @@ import type { AddressInfo } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { answerWhole, canAnswerWhole, formatFields, formatStatusLine } from "../src/answer.ts";
-import { Exchange } from "../src/exchange.ts";
+import { Exchange, type Peer } from "../src/exchange.ts";
 import { NodeMessages } from "../src/inbound/node-messages.ts";
 import { RawClient } from "./support/raw-client.ts";
 
 const KEEP_ALIVE_SECONDS = 75;
-const PEER = { clientIp: "192.0.2.7", trusted: false };
+const PEER: Peer = { clientIp: "192.0.2.7", trusted: false, address: "192.0.2.7", scheme: "http", port: 8080 };
 
 type Handle = (exchange: Exchange) => void;
 

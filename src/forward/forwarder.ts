@@ -149,6 +149,8 @@ export interface UpstreamHandler {
    * the chunk. False: it is still needed as it is (and was not lent).
    */
   onBody(chunk: Buffer, last: boolean, lent: boolean): boolean;
+  /** All that one read of the answer brought was told: what is held back to go together with more need not wait. */
+  onReadEnd(): void;
   /** The message is complete. `trailers` as a raw list, empty mostly. */
   onEnd(trailers: readonly string[]): void;
   /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */

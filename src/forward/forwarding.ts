@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
 import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
 import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
@@ -127,9 +126,8 @@ export class Forwarding implements UpstreamHandler {
     }
     // What the client still sends belongs to this request; once the answer has ended nobody reads it.
     if (!this.requestEnded) exchange.client.keepAlive = false;
-    this.held = { status, reason, fields, bodyless };
     // Most answers are here as a whole: then head and body leave in one write.
-    if (!bodyless) process.nextTick(flushHead, this);
+    this.held = { status, reason, fields, bodyless };
   }
 
   onBody(chunk: Buffer, last: boolean, lent: boolean): boolean {
@@ -165,6 +163,12 @@ export class Forwarding implements UpstreamHandler {
       if (pairs !== null) this.exchange.response.addTrailers(pairs);
     }
     this.endAnswer(null, false);
+  }
+
+  /** Sends the head to a client that gets no body with it yet. */
+  onReadEnd(): void {
+    if (this.held === null || this.over) return;
+    if (this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
   }
 
   onUpgrade(_headers: readonly string[], socket: Socket, _rest: Buffer): void {
@@ -243,12 +247,6 @@ export class Forwarding implements UpstreamHandler {
     return this.admission.route.timeouts.idleMs ?? this.upstream.timeouts.idleMs;
   }
 
-  /** Sends the head to a client that gets no body with it yet. */
-  flushHead(): void {
-    if (this.held === null || this.over) return;
-    if (this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
-  }
-
   /** Hands the head over for a body that follows in pieces. False: it was refused. */
   private beginAnswer({ status, reason, fields }: HeldHead): boolean {
     const { exchange } = this;
@@ -321,15 +319,15 @@ export class Forwarding implements UpstreamHandler {
   private headersContext(target: UpstreamTarget): RequestHeadersContext {
     const { exchange, admission } = this;
     const { route, record } = admission;
-    const { socket } = exchange;
+    const { peer } = exchange;
     return {
       requestId: exchange.requestId,
       via: this.deps.via,
-      clientIp: exchange.clientIp,
-      trustedPeer: exchange.trustedPeer,
-      peerAddress: exchange.trustedPeer ? plainAddress(socket.remoteAddress ?? "") : "",
-      scheme: (socket as TLSSocket).encrypted === true ? "https" : "http",
-      port: socket.localPort ?? 0,
+      clientIp: peer.clientIp,
+      trustedPeer: peer.trusted,
+      peerAddress: peer.address,
+      scheme: peer.scheme,
+      port: peer.port,
       authority: target.authority,
       preserveHost: route.preserveHost,
       authorization: route.authorization,
@@ -538,10 +536,6 @@ function ownPiece(chunk: Buffer, lent: boolean): Buffer {
   return lent || chunk.length < LARGE_BYTES ? Buffer.from(chunk) : chunk;
 }
 
-function flushHead(forwarding: Forwarding): void {
-  forwarding.flushHead();
-}
-
 function streams(body: BodyFraming): body is Exclude<BodyFraming, { kind: "none" }> {
   return body.kind === "chunked" || (body.kind === "length" && body.bytes > 0);
 }
@@ -569,11 +563,6 @@ function faultOf({ reason, detail }: UpstreamError): Fault {
     case "invalid_response":
       return fault("sentinel:upstream:bad_gateway", { cause });
   }
-}
-
-/** IPv4 over an IPv6 socket reads as IPv4. */
-function plainAddress(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
 
 function ignore(): void {}

@@ -123,6 +123,7 @@ class CheckAnswer implements UpstreamHandler {
   }
 
   onInterim(): void {}
+  onReadEnd(): void {}
   onDrain(): void {}
   onUpgrade(): void {}
 }

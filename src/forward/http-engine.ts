@@ -243,6 +243,7 @@ class HttpExchange implements UpstreamCall {
     this.handler.onHead(status, answer.statusMessage ?? "", rawHeaders, bodyless);
     // Bytes behind an answer that has no body are no part of it, and no error of it either.
     if (bodyless) this.complete(NO_TRAILERS);
+    else process.nextTick(() => this.over || this.handler.onReadEnd());
   }
 
   private onData(chunk: Buffer): void {

@@ -223,6 +223,7 @@ export class UpstreamConnection implements ResponseSink {
     }
     if (this.#phase === "stream") this.#streaming(this.#call);
     this.#parser.feed(chunk);
+    this.#call?.handler.onReadEnd();
   }
 
   #ended(): void {

@@ -1,4 +1,5 @@
 import { type BlockList, isIPv4, isIPv6 } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { Peer } from "../exchange.ts";
 import type { Connection, SocketPeer } from "./connection.ts";
 
@@ -10,7 +11,7 @@ import type { Connection, SocketPeer } from "./connection.ts";
 export function findPeer(connection: Connection, rawHeaders: readonly string[], trustedProxies: BlockList): Peer {
   const known = connection.peer;
   const peer = known !== null && known.judgedBy === trustedProxies ? known : judgeSocket(connection, trustedProxies);
-  return peer.trusted ? { clientIp: forwardedFor(rawHeaders, trustedProxies) ?? peer.clientIp, trusted: true } : peer;
+  return peer.trusted ? { ...peer, clientIp: forwardedFor(rawHeaders, trustedProxies) ?? peer.address } : peer;
 }
 
 /** True when `address` is in one of the CIDRs; an IPv4 address may be written as IPv6 (`::ffff:10.0.0.1`). */
@@ -20,8 +21,16 @@ function isTrusted(address: string, trustedProxies: BlockList): boolean {
 }
 
 function judgeSocket(connection: Connection, trustedProxies: BlockList): SocketPeer {
-  const clientIp = plainAddress(connection.socket.remoteAddress ?? "");
-  const peer = { clientIp, trusted: isTrusted(clientIp, trustedProxies), judgedBy: trustedProxies };
+  const { socket } = connection;
+  const address = plainAddress(socket.remoteAddress ?? "");
+  const peer: SocketPeer = {
+    clientIp: address,
+    trusted: isTrusted(address, trustedProxies),
+    address,
+    scheme: (socket as TLSSocket).encrypted === true ? "https" : "http",
+    port: socket.localPort ?? 0,
+    judgedBy: trustedProxies,
+  };
   connection.peer = peer;
   return peer;
 }

@@ -117,9 +117,8 @@ class BatchWriter implements LineWriter {
   private readonly maxWaiting: number;
   private readonly maxWriteBytes: number;
 
-  /** Lines that no batch was made of yet: the buffer that is filled, and full ones in front of it. */
-  private filling: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  private filled = 0;
+  /** Lines that no batch was made of yet: the last ones as text, which costs least for each, and full buffers in front. */
+  private filling = "";
   private fillingLines = 0;
   private readonly full: FullBuffer[] = [];
   /** Of all of those. */
@@ -150,12 +149,11 @@ class BatchWriter implements LineWriter {
       this.onDropped(1);
       return;
     }
-    if (this.filled + length > BUFFER_BYTES) this.seal();
+    if (this.filling.length + length > BUFFER_BYTES) this.seal();
     if (length > BUFFER_BYTES) {
       this.full.push({ bytes: Buffer.from(line, "latin1"), used: length, lines: 1 });
     } else {
-      this.filling.write(line, this.filled, "latin1");
-      this.filled += length;
+      this.filling += line;
       this.fillingLines++;
     }
     this.waitingBytes += length;
@@ -228,13 +226,13 @@ class BatchWriter implements LineWriter {
     return true;
   }
 
-  /** Lines go into another buffer from here on. */
+  /** The text becomes a full buffer. */
   private seal(): void {
-    if (this.filled === 0) return;
-    this.full.push({ bytes: this.filling, used: this.filled, lines: this.fillingLines });
-    this.filling = this.spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    if (this.filling === "") return;
+    const bytes = this.spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
     this.spare = null;
-    this.filled = 0;
+    this.full.push({ bytes, used: bytes.write(this.filling, "latin1"), lines: this.fillingLines });
+    this.filling = "";
     this.fillingLines = 0;
   }
 

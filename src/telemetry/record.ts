@@ -48,14 +48,12 @@ export function formatRecord(exchange: Exchange, level: number, time: number, re
   const upstream = upstreamMs(exchange);
   const method = head?.method ?? exchange.client.method ?? OTHER;
   const line =
-    `{"level":${level},"time":${epochMilliseconds(time)},"requestId":"${exchange.requestId}","route":${name(exchange.route?.name ?? null)}` +
-    `,"method":${name(method)},"path":${head === null ? "null" : text(redact(head.target.path))}` +
-    `,"status":${exchange.status},"bytesIn":${exchange.bytesIn},"bytesOut":${exchange.bytesOut}` +
+    `${beginning(level, time)}${exchange.requestId}${routeAndMethod(exchange.route?.name ?? null, method)}` +
+    `${head === null ? "null" : text(redact(head.target.path))},"status":${exchange.status},"bytesIn":${exchange.bytesIn},"bytesOut":${exchange.bytesOut}` +
     `,"durationMs":${milliseconds(exchange.endedAt - exchange.startedAt)}` +
     `,"upstreamMs":${upstream === null ? "null" : milliseconds(upstream)},"gatewayMs":${milliseconds(gatewayMs(exchange))}` +
-    `,"verdict":${exchange.verdict === null ? "null" : `"${exchange.verdict}"`}` +
-    `,"code":${fault === null ? "null" : `"${formatFaultCode(fault)}"`}` +
-    `,"keyId":${text(exchange.keyId)},"clientIp":${text(exchange.clientIp)},"upstream":${name(exchange.upstream)}`;
+    `${verdictAndCode(exchange.verdict, fault)}${text(exchange.keyId)},"clientIp":${text(exchange.peer.clientIp)}` +
+    `,"upstream":${name(exchange.upstream)}`;
   if (exchange.cause === undefined) return `${line}}\n`;
   return `${line},"cause":${text(describeError(exchange.cause, redact))}}\n`;
 }
@@ -90,20 +88,55 @@ function milliseconds(value: number): string {
   return whole + (FRACTIONS[micros - whole * 1000] ?? "");
 }
 
-/** Thirteen digits cost as much as all names of a line together; the first ten stay the same for a second. */
-function epochMilliseconds(time: number): string {
+/**
+ * `{"level":30,"time":1700000000123,"requestId":"`. Thirteen digits cost as much as all names of a line together; the
+ * first ten stay the same for a second.
+ */
+function beginning(level: number, time: number): string {
   const second = Math.floor(time / 1000);
-  if (second !== lastSecond) {
+  if (second !== lastSecond || level !== lastLevel) {
     lastSecond = second;
-    lastSecondText = String(second);
+    lastLevel = level;
+    lastBeginning = `{"level":${level},"time":${second}`;
   }
-  return lastSecondText + (THOUSANDTHS[time - second * 1000] ?? "000");
+  return lastBeginning + (AFTER_SECOND[time - second * 1000] ?? AFTER_SECOND[0]);
 }
 
 let lastSecond = -1;
-let lastSecondText = "";
+let lastLevel = -1;
+let lastBeginning = "";
+
+/** `","route":"read-api","method":"GET","path":`, made once for each. */
+function routeAndMethod(route: string | null, method: string): string {
+  const routeName = route ?? "";
+  let ofRoute = routesAndMethods.get(routeName);
+  if (ofRoute === undefined) {
+    ofRoute = new Map();
+    if (routesAndMethods.size < NAMES_MAX) routesAndMethods.set(routeName, ofRoute);
+  }
+  let known = ofRoute.get(method);
+  if (known === undefined) {
+    known = `","route":${text(route)},"method":${text(method)},"path":`;
+    ofRoute.set(method, known);
+  }
+  return known;
+}
+
+/** By name of the route, "" where there is none, and by method, of which Node's parser knows a few dozen. */
+const routesAndMethods = new Map<string, Map<string, string>>();
+
+/** `,"verdict":"allowed","code":null,"keyId":`. */
+function verdictAndCode(verdict: Exchange["verdict"], code: Exchange["fault"]): string {
+  if (code === null && verdict === "allowed") return ALLOWED;
+  const said = verdict === null ? "null" : `"${verdict}"`;
+  return `,"verdict":${said},"code":${code === null ? "null" : `"${formatFaultCode(code)}"`},"keyId":`;
+}
+
+const ALLOWED = ',"verdict":"allowed","code":null,"keyId":';
 
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, at) => String(at).padStart(3, "0"));
+
+const AFTER_SECOND: readonly string[] = THOUSANDTHS.map((digits) => `${digits},"requestId":"`);
 
 const FRACTIONS: readonly string[] = Array.from({ length: 1000 }, (_, micros) =>
   micros === 0 ? "" : `.${(THOUSANDTHS[micros] ?? "").replace(/0+$/, "")}`,

@@ -70,7 +70,7 @@ class RequestTrace implements ExchangeTrace {
     if (exchange.verdict !== null) span.setAttribute("sentinel.verdict", exchange.verdict);
     span.setAttributes({
       "url.scheme": "encrypted" in client.socket ? "https" : "http",
-      "client.address": exchange.clientIp,
+      "client.address": exchange.peer.clientIp,
       "network.protocol.version": client.httpVersion,
       "sentinel.request_id": exchange.requestId,
     });

@@ -212,6 +212,8 @@ export class RecordingHandler extends Watch implements UpstreamHandler {
     this.note("upgrade");
   }
 
+  onReadEnd(): void {}
+
   onDrain(): void {
     this.note("drain");
   }

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { formatMetrics, METRIC_DEFINITIONS } from "../../src/telemetry/metrics.ts";
 import { collectScrape, formatScrapes } from "../../src/telemetry/scrape.ts";
-import { exchangeOf, metricsFor, routeNamed, sample, seriesCount } from "./support.ts";
+import { exchangeOf, metricsFor, PEER, routeNamed, sample, seriesCount } from "./support.ts";
 
 const hasPromtool = spawnSync("promtool", ["--version"]).status === 0;
 
@@ -93,7 +93,8 @@ describe("cardinality", () => {
   it("stays the same under 100,000 different paths, methods, hosts, addresses and keys", () => {
     const metrics = metricsFor();
     const send = (n: number) => {
-      const changes = { clientIp: `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, keyId: `key_${n}` };
+      const peer = { ...PEER, clientIp: `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}` };
+      const changes = { peer, keyId: `key_${n}` };
       const route = n % 2 === 0 ? null : routeNamed("read-api");
       metrics.requestEnded(exchangeOf({ ...changes, route }, `/p/${n}`, `M${n}`));
     };

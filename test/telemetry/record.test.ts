@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRecorder, type RecordOptions } from "../../src/telemetry/record.ts";
 import { createRedact } from "../../src/telemetry/redact.ts";
-import { collectingWriter, exchangeOf, metricsFor } from "./support.ts";
+import { collectingWriter, exchangeOf, metricsFor, PEER } from "./support.ts";
 
 function setUp(options: Partial<RecordOptions> = {}) {
   const writer = collectingWriter();
@@ -66,7 +66,7 @@ describe("the line of an exchange", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (keyId, clientIp) => {
         const { record, writer } = setUp();
-        record(exchangeOf({ keyId, clientIp }));
+        record(exchangeOf({ keyId, peer: { ...PEER, clientIp } }));
         const [line = ""] = writer.lines;
         expect(line).toMatch(/^[\x20-\x7e]*\n$/);
         expect(JSON.parse(line)).toMatchObject({ keyId, clientIp });

@@ -4,7 +4,7 @@ import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildSync } from "esbuild";
-import { Exchange } from "../../src/exchange.ts";
+import { Exchange, type Peer } from "../../src/exchange.ts";
 import type { RequestHead } from "../../src/head.ts";
 import { NodeMessages } from "../../src/inbound/node-messages.ts";
 import type { Route } from "../../src/routes/route.ts";
@@ -22,6 +22,8 @@ export function metricsFor(options: Partial<MetricsOptions> = {}): Metrics {
   });
 }
 
+export const PEER: Peer = { clientIp: "192.0.2.7", trusted: false, address: "192.0.2.7", scheme: "http", port: 8080 };
+
 /** A finished exchange: GET /v2/apis/api_1 in 12 ms, of which 10 were the upstream's. */
 export function exchangeOf(
   changes: Partial<Writable<Exchange>> = {},
@@ -33,7 +35,7 @@ export function exchangeOf(
   const exchange = new Exchange(
     new NodeMessages(request, new ServerResponse(request)),
     "req_2c9a0jf23l4k567",
-    { clientIp: "192.0.2.7", trusted: false },
+    PEER,
     1000,
   );
   exchange.head = { method, target: { path, query: "?secret=1" } } as RequestHead;
