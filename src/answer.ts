@@ -27,12 +27,8 @@ export function answerWhole(
   body: string,
 ): void {
   const { client, keepAliveFields } = exchange;
-  const { socket } = client;
   const date = dated ? "" : dateField();
-  client.answered = true;
-  socket.write(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, "latin1");
-  if (socket.writableLength === 0) client.passed(status);
-  else socket.write("", () => client.passed(status));
+  client.pass(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, status);
 }
 
 /** `HTTP/1.1 404 Not Found` and a line end. */

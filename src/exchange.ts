@@ -105,8 +105,8 @@ export interface ClientMessages {
   readonly response: ServerResponse;
   /** False: the connection ends with this answer, which says so. */
   keepAlive: boolean;
-  /** The whole answer was handed to the socket in one piece, past `response`. */
-  answered: boolean;
+  /** The whole answer was handed over in one piece, past `response`. */
+  readonly answered: boolean;
   /** Of `response`: its head was sent; it was ended. */
   readonly headersSent: boolean;
   readonly ended: boolean;
@@ -114,8 +114,8 @@ export interface ClientMessages {
   readonly gone: boolean;
   /** An answer may go to the socket past `response` now: it is this exchange's turn, and nothing of one was sent. */
   readonly canPass: boolean;
-  /** What was sent past `response` has left, all of it: the exchange is over. */
-  passed(status: number): void;
+  /** Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. latin1. */
+  pass(answer: string, status: number): void;
   /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */
   giveBackTimeout(ms: number): void;
 }

@@ -1,4 +1,5 @@
 import type { OnReadOpts, Socket } from "node:net";
+import { createStage } from "../turn.ts";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
 import { ReadMemory } from "./read-memory.ts";
 import { announcedLength } from "./request-writer.ts";
@@ -23,6 +24,8 @@ export class UpstreamConnection implements ResponseSink {
   /** An earlier exchange was completed on it. */
   #reused = false;
   #corked = false;
+  /** The head of a request that is sent at the end of this turn. */
+  #unsent: string | null = null;
   #phase: Phase = "connect";
   /** The tick at which the phase has lasted too long; 0: never. */
   #deadline = 0;
@@ -65,7 +68,10 @@ export class UpstreamConnection implements ResponseSink {
     const call = new Call(this, request, handler);
     this.#call = call;
     this.#parser.begin(request.method === "HEAD", request.upgrade);
-    if (call.requestDone) {
+    if (call.requestDone && this.#connected) {
+      this.#unsent = head;
+      SENDS.add(this);
+    } else if (call.requestDone) {
       this.#socket.write(head, "latin1");
     } else {
       // The body's first bytes are mostly at hand within the same turn of the event loop: one packet for both.
@@ -81,6 +87,14 @@ export class UpstreamConnection implements ResponseSink {
       if (!call.requestDone) process.nextTick(askForBody, call);
     }
     return call;
+  }
+
+  /** At the end of the turn. */
+  sendHead(): void {
+    const head = this.#unsent;
+    if (head === null) return;
+    this.#unsent = null;
+    this.#socket.write(head, "latin1");
   }
 
   /** Called with every tick. */
@@ -102,6 +116,7 @@ export class UpstreamConnection implements ResponseSink {
   destroy(): void {
     this.#closed = true;
     this.#call = null;
+    this.#unsent = null;
     this.#parser.stop();
     this.#owner.gone(this);
     this.#socket.destroy();
@@ -221,6 +236,11 @@ export class UpstreamConnection implements ResponseSink {
       if (!this.#closed) this.destroy();
       return;
     }
+    if (this.#unsent !== null) {
+      // The same: it came before there was anything to answer. The request is as good as new.
+      this.#fail("reset", "bytes that nobody asked for");
+      return;
+    }
     if (this.#phase === "stream") this.#streaming(this.#call);
     this.#parser.feed(chunk);
     this.#call?.handler.onReadEnd();
@@ -276,13 +296,14 @@ export class UpstreamConnection implements ResponseSink {
   #fail(reason: UpstreamErrorReason, detail: string): void {
     const call = this.#call;
     const answerBegun = this.#parser.begun;
+    const nothingSent = !this.#connected || this.#unsent !== null;
     if (!this.#closed) this.destroy();
     if (call === null) return;
     call.connection = null;
     call.handler.onError({
       reason,
       detail,
-      nothingSent: !this.#connected,
+      nothingSent,
       reusedSocket: this.#reused,
       answerBegun,
     });
@@ -307,6 +328,8 @@ export class UpstreamConnection implements ResponseSink {
     this.#owner.release(this);
   }
 }
+
+const SENDS = createStage<UpstreamConnection>("sends", (connection) => connection.sendHead());
 
 export interface ConnectionKind {
   readonly connectEvent: "connect" | "secureConnect";

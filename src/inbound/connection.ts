@@ -37,7 +37,7 @@ export class Connection {
   }
 
   get idle(): boolean {
-    return this.active === null && this.waiting.length === 0;
+    return this.active === null && this.waiting.length === 0 && this.plain?.busy !== true;
   }
 
   /**

@@ -8,7 +8,7 @@ import { NodeMessages } from "./node-messages.ts";
 import { findPeer } from "./peer.ts";
 import { PlainConnection } from "./plain-connection.ts";
 import { PlainMessages } from "./plain-messages.ts";
-import { PLAIN_REQUEST_BYTES, readPlainRequest } from "./plain-request.ts";
+import { PLAIN_REQUEST_BYTES, type PlainRequest } from "./plain-request.ts";
 import { newRequestId } from "./request-id.ts";
 import { WaitingUpgrade } from "./waiting-upgrade.ts";
 
@@ -83,7 +83,6 @@ export class Listener {
   readonly #takeUp: (this: NetServer, socket: Socket) => void;
   /** As `ServerResponse` says it. */
   readonly #keepAliveFields: string;
-  readonly #keepAliveSeconds: number;
   /** Heads of no more bytes are read here. */
   readonly #plainBytes: number;
   /** Nothing is accepted any more. */
@@ -105,7 +104,6 @@ export class Listener {
     };
     this.#options = options;
     const seconds = Math.floor(limits.idleTimeout / 1000);
-    this.#keepAliveSeconds = seconds;
     this.#keepAliveFields = `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`;
     this.#plainBytes = Math.min(PLAIN_REQUEST_BYTES, limits.headerBytes, limits.targetBytes);
     this.#connectionEvent = tls === null ? "connection" : "secureConnection";
@@ -231,8 +229,9 @@ export class Listener {
   #onConnection(socket: Socket): void {
     const connection = connectionOf(socket);
     this.#connections.add(connection);
-    connection.plain = new PlainConnection(socket, {
-      onRead: (bytes) => this.#onRead(connection, bytes),
+    connection.plain = new PlainConnection(socket, this.#plainBytes, {
+      onRequest: (request) => this.#onPlainRequest(connection, request),
+      onOther: (bytes) => this.#handOver(connection, bytes),
       onSilence: () => this.#onSilence(socket),
     });
     socket.setTimeout(this.#options.limits.idleTimeout);
@@ -245,18 +244,10 @@ export class Listener {
     });
   }
 
-  /** One read of a connection that Node's server does not have. */
-  #onRead(connection: Connection, bytes: Buffer): void {
-    const { plain, socket } = connection;
-    if (plain === null || connection.closing) return;
-    const request = bytes.length <= this.#plainBytes ? readPlainRequest(bytes) : null;
-    if (request === null) {
-      this.#handOver(connection, bytes);
-      return;
-    }
-    plain.begin();
-    const messages = new PlainMessages(socket, request, this.#keepAliveSeconds, () => this.#onAnswerLeft(connection));
-    this.#begin(connection, messages);
+  #onPlainRequest(connection: Connection, request: PlainRequest): void {
+    const { idleTimeout } = this.#options.limits;
+    const left = () => this.#onAnswerLeft(connection);
+    this.#begin(connection, new PlainMessages(connection.socket, request, idleTimeout, left));
   }
 
   #onAnswerLeft(connection: Connection): void {
@@ -264,12 +255,14 @@ export class Listener {
     if (active === null || plain === null) return;
     const behind = plain.end();
     this.#onEnded(connection, active);
-    if (behind !== null && !connection.closing && !connection.socket.destroyed) this.#handOver(connection, behind);
+    if (behind !== null) this.#handOver(connection, behind);
   }
 
   /** Node's server has the connection from here on, beginning with these bytes. */
   #handOver(connection: Connection, bytes: Buffer): void {
     const { plain, socket } = connection;
+    // Nobody waits for an answer any more, or none may follow the last one.
+    if (socket.destroyed || socket.readableEnded || connection.closing) return;
     plain?.release();
     connection.plain = null;
     socket.setTimeout(this.#options.limits.idleTimeout);

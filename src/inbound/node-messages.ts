@@ -7,7 +7,7 @@ export class NodeMessages implements ClientMessages {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly socket: Socket;
-  answered = false;
+  #answered = false;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.request = request;
@@ -43,6 +43,10 @@ export class NodeMessages implements ClientMessages {
     this.response.shouldKeepAlive = keeps;
   }
 
+  get answered(): boolean {
+    return this.#answered;
+  }
+
   get headersSent(): boolean {
     return this.response.headersSent;
   }
@@ -59,17 +63,21 @@ export class NodeMessages implements ClientMessages {
     return !this.response.headersSent && this.response.socket === this.socket;
   }
 
-  passed(status: number): void {
+  pass(answer: string, status: number): void {
+    const { request, response, socket } = this;
+    this.#answered = true;
     // For whoever listens to 'finish' with us.
-    this.response.statusCode = status;
+    response.statusCode = status;
+    socket.write(answer, "latin1");
     // A request that is being parsed is not over before its parser is done with it.
-    if (this.request.complete) finish(this);
+    if (socket.writableLength > 0) socket.write("", () => finish(this));
+    else if (request.complete) finish(this);
     else process.nextTick(finish, this);
   }
 
   giveBackTimeout(ms: number): void {
     // Behind an answer, Node has set the time-out of a connection between requests.
-    if (!this.answered && !this.response.writableFinished) this.socket.setTimeout(ms);
+    if (!this.#answered && !this.response.writableFinished) this.socket.setTimeout(ms);
   }
 }
 

@@ -1,9 +1,13 @@
 import type { Socket } from "node:net";
+import { createStage } from "../turn.ts";
 import { HeldBytes } from "./held-bytes.ts";
+import { type PlainRequest, readPlainRequest } from "./plain-request.ts";
 
 export interface PlainConnectionEvents {
-  /** What came in one read while no request was under way. */
-  onRead(bytes: Buffer): void;
+  /** At the end of the turn in which it was read. */
+  onRequest(request: PlainRequest): void;
+  /** What was read is no plain request, and none is under way: it is for Node's server. */
+  onOther(bytes: Buffer): void;
   /** Nothing moved for the socket's time-out. */
   onSilence(): void;
 }
@@ -14,30 +18,33 @@ export interface PlainConnectionEvents {
  */
 export class PlainConnection {
   readonly #socket: Socket;
+  readonly #maxBytes: number;
   readonly #events: PlainConnectionEvents;
+  /** Read, and not taken up before the end of the turn. */
+  #request: PlainRequest | null = null;
+  #busy = false;
   /** What came behind the request under way. */
   #held: HeldBytes | null = null;
-  /** A request is under way. */
-  #busy = false;
 
-  constructor(socket: Socket, events: PlainConnectionEvents) {
+  /** Requests of more than `maxBytes` are not plain. */
+  constructor(socket: Socket, maxBytes: number, events: PlainConnectionEvents) {
     this.#socket = socket;
+    this.#maxBytes = maxBytes;
     this.#events = events;
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("timeout", this.#onTimeout);
   }
 
-  begin(): void {
-    this.#busy = true;
-    // It was for the time before the first request; between requests the listener looks through its connections.
-    if (this.#socket.timeout) this.#socket.setTimeout(0);
+  /** A request was read, and its answer has not left. */
+  get busy(): boolean {
+    return this.#busy;
   }
 
   /** The request under way is over. What came behind it (the socket may have more of it), or null. */
   end(): Buffer | null {
     this.#busy = false;
-    if (this.#socket.timeout) this.#socket.setTimeout(0);
+    this.#stopTimeout();
     const held = this.#held;
     this.#held = null;
     return held === null ? null : held.take();
@@ -52,21 +59,49 @@ export class PlainConnection {
     socket.off("timeout", this.#onTimeout);
   }
 
+  /** At the end of the turn in which the request was read. */
+  takeUp(): void {
+    const request = this.#request;
+    this.#request = null;
+    if (request !== null && !this.#socket.destroyed) this.#events.onRequest(request);
+  }
+
+  /** At the end of the turn in which the client ended its side: behind the answer, if there is one by then. */
+  close(): void {
+    this.#socket.end();
+  }
+
   readonly #onData = (bytes: Buffer): void => {
-    if (!this.#busy) {
-      this.#events.onRead(bytes);
+    if (this.#busy) {
+      this.#held ??= new HeldBytes(this.#socket);
+      this.#held.hold(bytes);
       return;
     }
-    this.#held ??= new HeldBytes(this.#socket);
-    this.#held.hold(bytes);
+    const request = bytes.length <= this.#maxBytes ? readPlainRequest(bytes) : null;
+    if (request === null) {
+      this.#events.onOther(bytes);
+      return;
+    }
+    this.#busy = true;
+    this.#stopTimeout();
+    this.#request = request;
+    REQUESTS.add(this);
   };
 
-  /** As Node's server: a client that ends its side wants no more answers. */
+  /** It is for the time before the first request: between requests the listener looks through its connections. */
+  #stopTimeout(): void {
+    if (this.#socket.timeout) this.#socket.setTimeout(0);
+  }
+
+  /** As Node's server: a client that ends its side wants no answer that is not there yet. */
   readonly #onEnd = (): void => {
-    this.#socket.end();
+    CLOSES.add(this);
   };
 
   readonly #onTimeout = (): void => {
     this.#events.onSilence();
   };
 }
+
+const REQUESTS = createStage<PlainConnection>("requests", (connection) => connection.takeUp());
+const CLOSES = createStage<PlainConnection>("closes", (connection) => connection.close());

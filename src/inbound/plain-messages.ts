@@ -1,10 +1,8 @@
 import { type IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ClientMessages } from "../exchange.ts";
+import { createStage } from "../turn.ts";
 import type { PlainRequest } from "./plain-request.ts";
-
-/** Told once that the answer has left, whole. Not told where the connection broke before. */
-export type AnswerLeft = (messages: PlainMessages) => void;
 
 /**
  * The client's side of an exchange whose request was read without Node's server. Most are answered in one piece; for
@@ -17,20 +15,24 @@ export class PlainMessages implements ClientMessages {
   readonly httpVersion = "1.1";
   readonly rawHeaders: string[];
   readonly complete = true;
-  answered = false;
-  readonly #keepAliveSeconds: number;
-  readonly #answerLeft: AnswerLeft;
+  readonly #idleMs: number;
+  readonly #answerLeft: () => void;
   #keepAlive = true;
+  /** Whole, past `response`; null: nothing was handed over so. */
+  #answer: string | null = null;
   #request: IncomingMessage | null = null;
   #response: ServerResponse | null = null;
 
-  /** `keepAliveSeconds`: what a client is told of how long its connection is kept; 0: nothing. */
-  constructor(socket: Socket, request: PlainRequest, keepAliveSeconds: number, answerLeft: AnswerLeft) {
+  /**
+   * `idleMs`: how long its connection is kept between requests, which its client is told, and while that does not take its
+   * answer. `answerLeft` is told once that the answer has left, whole; not where the connection broke before.
+   */
+  constructor(socket: Socket, request: PlainRequest, idleMs: number, answerLeft: () => void) {
     this.socket = socket;
     this.method = request.method;
     this.url = request.url;
     this.rawHeaders = request.rawHeaders;
-    this.#keepAliveSeconds = keepAliveSeconds;
+    this.#idleMs = idleMs;
     this.#answerLeft = answerLeft;
   }
 
@@ -53,6 +55,10 @@ export class PlainMessages implements ClientMessages {
     if (this.#response !== null) this.#response.shouldKeepAlive = keeps;
   }
 
+  get answered(): boolean {
+    return this.#answer !== null;
+  }
+
   get headersSent(): boolean {
     return this.#response?.headersSent ?? false;
   }
@@ -69,12 +75,34 @@ export class PlainMessages implements ClientMessages {
     return this.#response === null;
   }
 
-  passed(): void {
-    if (!this.socket.destroyed) this.#answerLeft(this);
+  pass(answer: string): void {
+    this.#answer = answer;
+    ANSWERS.add(this);
+  }
+
+  /** At the end of the turn. */
+  send(): void {
+    if (this.#answer !== null) this.socket.write(this.#answer, "latin1");
+    ENDS.add(this);
+  }
+
+  /** What was sent is with the kernel, or will be: then the exchange is over. */
+  end(): void {
+    const { socket } = this;
+    if (socket.writableLength === 0) {
+      this.#left();
+      return;
+    }
+    socket.setTimeout(this.#idleMs);
+    socket.write("", () => this.#left());
   }
 
   giveBackTimeout(ms: number): void {
     this.socket.setTimeout(ms);
+  }
+
+  #left(): void {
+    if (!this.socket.destroyed) this.#answerLeft();
   }
 
   #makeRequest(): IncomingMessage {
@@ -93,7 +121,7 @@ export class PlainMessages implements ClientMessages {
 
   #makeResponse(): ServerResponse {
     const { socket } = this;
-    const response = new PlainResponse(this.request, this.#keepAliveSeconds);
+    const response = new PlainResponse(this.request, Math.floor(this.#idleMs / 1000));
     response.shouldKeepAlive = this.#keepAlive;
     response.assignSocket(socket);
     const drained = () => response.emit("drain");
@@ -103,11 +131,14 @@ export class PlainMessages implements ClientMessages {
       socket.off("drain", drained);
       response.detachSocket(socket);
       if (response.saidClose) socket.destroySoon();
-      this.#answerLeft(this);
+      this.#answerLeft();
     });
     return response;
   }
 }
+
+const ANSWERS = createStage<PlainMessages>("answers", (messages) => messages.send());
+const ENDS = createStage<PlainMessages>("ends", (messages) => messages.end());
 
 /** Says of the connection what a response of Node's server says. */
 class PlainResponse extends ServerResponse {
@@ -123,7 +154,7 @@ class PlainResponse extends ServerResponse {
   override writeHead(status: number, ...rest: unknown[]): this {
     this.saidClose = !this.shouldKeepAlive;
     const headers = rest.at(-1);
-    if (this.shouldKeepAlive && this.#keepAliveSeconds > 0 && Array.isArray(headers)) {
+    if (this.shouldKeepAlive && Array.isArray(headers)) {
       headers.push("Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`);
     }
     return super.writeHead(status, ...(rest as []));
