@@ -1,15 +1,18 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { type SeenRequest, valuesOf } from "../support/http-parsers.ts";
-import type { RawAnswer } from "../support/raw-client.ts";
+import { type RawAnswer, RawClient } from "../support/raw-client.ts";
 import { answer, answerOk, RecordingUpstream, type Script } from "../support/recording-upstream.ts";
 import { auth, RIG_KEYRING, Rig, rigRoutes } from "../support/rig.ts";
 import { formatFindings, get, HANG_MS, post } from "./wire.ts";
 
 const MIB = 1024 * 1024;
+/** So that its refusal is long as well. */
+const LONG = Array.from({ length: 15 }, (_, index) => `permission.${"x".repeat(40)}${index}.read`).join(" OR ");
 
 /** The ways of one request: an empty line in front of it is nobody's request, but no plain one either. */
 const WAYS: Readonly<Record<string, (request: string) => readonly string[]>> = {
@@ -30,8 +33,9 @@ describe("a plain request", () => {
         permissions: "api.{body.apiId}.create_key",
         upstream: "recorder",
       },
+      { name: "long", match: { path: "/longlong" }, permissions: LONG, upstream: "recorder" },
     ];
-    rig = await Rig.start({ routes, limits: { headerTimeout: "1s" } });
+    rig = await Rig.start({ routes, limits: { headerTimeout: "1s", idleTimeout: "3s" } });
   });
   afterAll(() => rig?.stop());
   beforeEach(() => rig.upstream.reset());
@@ -392,6 +396,43 @@ describe("a plain request", () => {
     expect(client.received.length).toBeLessThan(40 * MIB);
   });
 
+  it.each([
+    ["in one piece", get("/quick", auth())],
+    ["that refuse", get("/longlong", auth("RO"))],
+  ])("whose client goes on to ask and takes no answer %s is closed in time", async (_, request) => {
+    rig.upstream.script = (each) => (each.target === "/quick" ? answer(200, "x".repeat(12_000)) : answerOk(each));
+    const [client, other] = [await rig.connect(), await rig.connect()];
+    client.socket.pause();
+    // One by one, so that all of them are read without Node's server: a stranger's answer comes behind each.
+    for (let asked = 0; asked < 100_000 && client.ended === null; asked++) {
+      await client.write(request);
+      await other.write(get("/public/between"));
+      expect((await other.answer())?.status).toBe(200);
+    }
+    expect(client.ended).not.toBeNull();
+    other.destroy();
+    client.destroy();
+    expect(await rig.socketsLeft()).toBeLessThanOrEqual(0);
+  });
+
+  it("whose client ends its side and does not take the answer, with half a request behind it, is over in good time", async () => {
+    rig.upstream.script = (request) =>
+      request.target === "/any/large" ? answer(200, "x".repeat(40 * MIB)) : answerOk(request);
+    const client = await rig.connect();
+    client.socket.pause();
+    await client.write(get("/any/large", auth()));
+    await rig.upstream.until(() => rig.upstream.requests().some(({ target }) => target === "/any/large"));
+    await client.write("GET / HT");
+    client.halfClose();
+    await rig.upstream.until(
+      () => !rig.upstream.connections.some((each) => !each.closed && each.bytes().includes("/any/large")),
+      3 * HANG_MS,
+    );
+    client.socket.resume();
+    await client.closed();
+    expect(client.received.length).toBeLessThan(40 * MIB);
+  });
+
   it("in pieces is Node's, and so are those that come after it, plain or not", async () => {
     const client = await rig.connect();
     await client.write(get("/any/first", auth()));
@@ -405,6 +446,56 @@ describe("a plain request", () => {
     await client.write("garbage\r\n\r\n");
     expect((await client.answer())?.status).toBe(400);
     await client.closed();
+  });
+});
+
+describe("a reload", () => {
+  it("counts from the next plain request of a connection on, and not for the one under way", async () => {
+    let release = () => {};
+    const held = new Promise<void>((done) => {
+      release = done;
+    });
+    let arrive = () => {};
+    const arrived = new Promise<void>((done) => {
+      arrive = done;
+    });
+    const upstream = await RecordingUpstream.start(async (request) => {
+      if (request.target !== "/public/held") return answerOk(request);
+      arrive();
+      await held;
+      return answerOk(request);
+    });
+    const gateway = await startGateway({
+      config: { upstreams: [{ name: "recorder", targets: [upstream.origin] }], routes: rigRoutes() },
+      keyring: RIG_KEYRING,
+    });
+    const [busy, idle] = [await RawClient.connect(gateway.port), await RawClient.connect(gateway.port)];
+    await idle.write(get("/public", "X-Forwarded-For: 192.0.2.1\r\n"));
+    expect((await idle.answer())?.status).toBe(200);
+    await busy.write(get("/public/held"));
+    await arrived;
+    const path = join(gateway.folder, "sentinel.yaml");
+    const changed = readFileSync(path, "utf8").replace("/public", "/published");
+    writeFileSync(`${path}.new`, `${changed}trustedProxies: [127.0.0.0/8]\n`);
+    renameSync(`${path}.new`, path);
+    gateway.signal("SIGHUP");
+    await gateway.waitForRecord(
+      ({ event, generation }) => event === "config_reloaded" && Number(generation) >= 2,
+      20_000,
+    );
+    release();
+    expect((await busy.answer())?.status).toBe(200);
+    for (const client of [busy, idle]) {
+      await client.write(get("/public"));
+      expect((await client.answer())?.status).toBe(404);
+      await client.write(get("/published", "X-Forwarded-For: 192.0.2.1\r\n"));
+      expect((await client.answer())?.status).toBe(200);
+      client.destroy();
+    }
+    const forwardedFor = upstream.requests().map((request) => valuesOf(request, "x-forwarded-for").join());
+    expect(forwardedFor).toEqual(["127.0.0.1", "127.0.0.1", "192.0.2.1, 127.0.0.1", "192.0.2.1, 127.0.0.1"]);
+    await gateway.stop();
+    await upstream.stop();
   });
 });
 
