@@ -245,6 +245,11 @@ export class Listener {
   }
 
   #onPlainRequest(connection: Connection, request: PlainRequest): void {
+    // What comes behind the last answer is nobody's request: it is only read so that the answer is received.
+    if (connection.closing) {
+      connection.plain?.end();
+      return;
+    }
     const { idleTimeout } = this.#options.limits;
     const left = () => this.#onAnswerLeft(connection);
     this.#begin(connection, new PlainMessages(connection.socket, request, idleTimeout, left));

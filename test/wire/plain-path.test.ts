@@ -433,6 +433,31 @@ describe("a plain request", () => {
     expect(client.received.length).toBeLessThan(40 * MIB);
   });
 
+  it.each([
+    ["plain", (request: string) => [request]],
+    ["a plain one and more", (request: string) => [request + request]],
+    ["in two pieces", (request: string) => [request.slice(0, 9), request.slice(9)]],
+    ["a plain one, again and again", (request: string) => Array.from({ length: 20 }, () => request)],
+  ])("that comes behind the last answer of a connection is nobody's: %s", async (_, toPieces) => {
+    for (const last of [get("/public/../x", auth()), "GET /public HTTP/1.1\r\n\r\n"]) {
+      const client = await rig.connect();
+      await client.write(last);
+      expect((await client.answer())?.status).toBe(400);
+      for (const piece of toPieces(get("/write/behind", auth(), "DELETE"))) {
+        await client.write(piece);
+        // Each is read by itself: a stranger's answer comes behind it.
+        const other = await rig.connect();
+        await other.write(get("/public/between"));
+        expect((await other.answer())?.status).toBe(200);
+        other.destroy();
+      }
+      await client.closed();
+      expect(client.rest().length).toBe(0);
+      client.destroy();
+    }
+    expect(rig.upstream.requests().filter(({ target }) => target === "/write/behind")).toEqual([]);
+  });
+
   it("in pieces is Node's, and so are those that come after it, plain or not", async () => {
     const client = await rig.connect();
     await client.write(get("/any/first", auth()));
