@@ -28,7 +28,7 @@ export function answerWhole(
 ): void {
   const { client, keepAliveFields } = exchange;
   const date = dated ? "" : dateField();
-  client.pass(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, status);
+  client.pass(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, status, exchange.idleMs);
 }
 
 /** `HTTP/1.1 404 Not Found` and a line end. */

@@ -23,7 +23,7 @@ export class Exchange {
   forwarding: Forwarding | null = null;
   /** What a kept-alive answer says of its connection, with line ends; "": this connection ends with the exchange. */
   keepAliveFields = "";
-  /** How long its client may leave an answer lying that was made here. Milliseconds; 0: for ever. */
+  /** How long its client may leave an answer lying. Milliseconds; 0: for ever. */
   idleMs = 0;
   /** The spans of this exchange; null where no tracing is set up. */
   trace: ExchangeTrace | null = null;
@@ -114,8 +114,11 @@ export interface ClientMessages {
   readonly gone: boolean;
   /** An answer may go to the socket past `response` now: it is this exchange's turn, and nothing of one was sent. */
   readonly canPass: boolean;
-  /** Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. latin1. */
-  pass(answer: string, status: number): void;
+  /**
+   * Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. latin1.
+   * `idleMs` is how long its client may leave it lying: for an answer that does not go to the socket at once.
+   */
+  pass(answer: string, status: number, idleMs: number): void;
   /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */
   giveBackTimeout(ms: number): void;
 }

@@ -453,6 +453,7 @@ export class Forwarding implements UpstreamHandler {
     this.answering = true;
     this.close();
     const body = chunk === null ? "" : chunk.toString("latin1");
+    if (this.idleMs > 0) exchange.idleMs = this.idleMs;
     answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, body);
     if (exchange.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);

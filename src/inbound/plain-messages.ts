@@ -20,12 +20,14 @@ export class PlainMessages implements ClientMessages {
   #keepAlive = true;
   /** Whole, past `response`; null: nothing was handed over so. */
   #answer: string | null = null;
+  /** How long its client may leave that lying. */
+  #answerIdleMs = 0;
   #request: IncomingMessage | null = null;
   #response: ServerResponse | null = null;
 
   /**
-   * `idleMs`: how long its connection is kept between requests, which its client is told, and while that does not take its
-   * answer. `answerLeft` is told once that the answer has left, whole; not where the connection broke before.
+   * `idleMs`: how long its connection is kept between requests, which its client is told. `answerLeft` is told once that
+   * the answer has left, whole; not where the connection broke before.
    */
   constructor(socket: Socket, request: PlainRequest, idleMs: number, answerLeft: () => void) {
     this.socket = socket;
@@ -75,8 +77,9 @@ export class PlainMessages implements ClientMessages {
     return this.#response === null;
   }
 
-  pass(answer: string): void {
+  pass(answer: string, _status: number, idleMs: number): void {
     this.#answer = answer;
+    this.#answerIdleMs = idleMs;
     ANSWERS.add(this);
   }
 
@@ -93,7 +96,7 @@ export class PlainMessages implements ClientMessages {
       this.#left();
       return;
     }
-    socket.setTimeout(this.#idleMs);
+    socket.setTimeout(this.#answerIdleMs);
     socket.write("", () => this.#left());
   }
 

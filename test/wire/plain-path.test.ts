@@ -396,23 +396,8 @@ describe("a plain request", () => {
     expect(client.received.length).toBeLessThan(40 * MIB);
   });
 
-  it.each([
-    ["in one piece", get("/quick", auth())],
-    ["that refuse", get("/longlong", auth("RO"))],
-  ])("whose client goes on to ask and takes no answer %s is closed in time", async (_, request) => {
-    rig.upstream.script = (each) => (each.target === "/quick" ? answer(200, "x".repeat(12_000)) : answerOk(each));
-    const [client, other] = [await rig.connect(), await rig.connect()];
-    client.socket.pause();
-    // One by one, so that all of them are read without Node's server: a stranger's answer comes behind each.
-    for (let asked = 0; asked < 100_000 && client.ended === null; asked++) {
-      await client.write(request);
-      await other.write(get("/public/between"));
-      expect((await other.answer())?.status).toBe(200);
-    }
-    expect(client.ended).not.toBeNull();
-    other.destroy();
-    client.destroy();
-    expect(await rig.socketsLeft()).toBeLessThanOrEqual(0);
+  it("whose client goes on to ask and takes no refusal is closed in time", async () => {
+    await askUntilClosed(rig, get("/longlong", auth("RO")));
   });
 
   it("whose client ends its side and does not take the answer, with half a request behind it, is over in good time", async () => {
@@ -471,6 +456,31 @@ describe("a plain request", () => {
     await client.write("garbage\r\n\r\n");
     expect((await client.answer())?.status).toBe(400);
     await client.closed();
+  });
+});
+
+/** One by one, so that all of them are read without Node's server: a stranger's answer comes behind each. */
+async function askUntilClosed(rig: Rig, request: string): Promise<void> {
+  const [client, other] = [await rig.connect(), await rig.connect()];
+  client.socket.pause();
+  for (let asked = 0; asked < 100_000 && client.ended === null; asked++) {
+    await client.write(request);
+    await other.write(get("/public/between"));
+    expect((await other.answer())?.status).toBe(200);
+  }
+  expect(client.ended).not.toBeNull();
+  other.destroy();
+  client.destroy();
+  expect(await rig.socketsLeft()).toBeLessThanOrEqual(0);
+}
+
+describe("an upstream's time-out for those who fall silent", () => {
+  it("holds for clients that take no answers in one piece, whatever a connection may be idle", async () => {
+    const rig = await Rig.start({ limits: { idleTimeout: "10m" } });
+    rig.upstream.script = (request) =>
+      request.target === "/quick" ? answer(200, "x".repeat(12_000)) : answerOk(request);
+    await askUntilClosed(rig, get("/quick", auth()));
+    await rig.stop();
   });
 });
 
