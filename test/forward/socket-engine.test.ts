@@ -1,4 +1,40 @@
+import { describe, expect, it } from "vitest";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { describeEngine } from "./engine-suite.ts";
+import { answering, RecordingHandler, rawServer, rested, upstreamRequest } from "./support.ts";
 
 describeEngine("the socket engine", createSocketEngine);
+
+describe("a request that is sent at the end of the turn", () => {
+  const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+  it.each([
+    ["an answer", (write: (text: string) => void) => write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")],
+    ["the end of the connection", (_: unknown, end: () => void) => end()],
+  ])("takes %s that came before it for none of its own, and was not sent", async (_, happen) => {
+    const server = await rawServer(answering(OK));
+    const engine = createSocketEngine();
+    const first = new RecordingHandler();
+    engine.send(upstreamRequest(server.origin), first).end();
+    await first.finished();
+    await rested();
+    const connection = await server.connection(0);
+    const second = new RecordingHandler();
+    await new Promise<void>((sent) =>
+      setImmediate(() => {
+        happen(
+          (text) => connection.write(text),
+          () => connection.socket.end(),
+        );
+        engine.send(upstreamRequest(server.origin, { path: "/second" }), second).end();
+        sent();
+      }),
+    );
+    await second.finished();
+    expect(second.status).toBe(0);
+    expect(second.error).toMatchObject({ reason: "reset", nothingSent: true, reusedSocket: true, answerBegun: false });
+    expect(connection.received).not.toContain("/second");
+    engine.close();
+    server.close();
+  });
+});
