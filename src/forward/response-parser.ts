@@ -135,9 +135,12 @@ export class ResponseParser {
   #readHead(chunk: Buffer, at: number): number {
     this.begun = true;
     const carried = this.#pending.length;
+    const untouched = this.#status === 0 && carried === 0;
+    const again = untouched ? this.#known.again(chunk, at) : null;
+    if (again !== null) return this.#recall(again, chunk, at);
     const text = this.#sectionText(chunk, at, HEAD_BYTES_MAX);
-    const inOnePiece = this.#status === 0 && carried === 0;
-    if (inOnePiece && this.#recall(text)) return this.#endHead(chunk, at + text.length);
+    const known = untouched ? this.#known.find(text) : null;
+    if (known !== null) return this.#recall(known, chunk, at);
     let from = 0;
     for (;;) {
       const to = text.indexOf("\n", from);
@@ -148,7 +151,7 @@ export class ResponseParser {
       if (to === from || text.charCodeAt(to - 1) !== CR) return this.#stopAt(chunk, "line not ended by CRLF");
       if (to - 1 === from && this.#status !== 0) {
         this.#pending = "";
-        if (inOnePiece && this.#status >= 200) this.#remember(text);
+        if (untouched && this.#status >= 200) this.#remember(text);
         return this.#endHead(chunk, at + to + 1 - carried);
       }
       const problem =
@@ -159,9 +162,7 @@ export class ResponseParser {
   }
 
   /** A head that was read before, byte for byte, says now what it said then. */
-  #recall(text: string): boolean {
-    const head = this.#known.find(text);
-    if (head === null) return false;
+  #recall(head: KnownHead, chunk: Buffer, at: number): number {
     this.#status = head.status;
     this.#minor = head.minor;
     this.#reason = head.reason;
@@ -170,7 +171,7 @@ export class ResponseParser {
     this.#chunked = head.chunked;
     this.#close = head.close;
     this.keepAliveMs = head.keepAliveMs;
-    return true;
+    return this.#endHead(chunk, at + head.text.length);
   }
 
   #remember(text: string): void {
@@ -443,14 +444,26 @@ export class ResponseParser {
  */
 export class KnownHeads {
   readonly #slots: (KnownHead | undefined)[] = new Array(KNOWN_HEADS).fill(undefined);
+  /** The one that was found or kept last. */
+  #last: KnownHead | null = null;
+
+  /** Mostly it is the last one again: then there is no need to look for its end. */
+  again(chunk: Buffer, at: number): KnownHead | null {
+    const last = this.#last;
+    return last !== null && chunk.toString("latin1", at, at + last.text.length) === last.text ? last : null;
+  }
 
   find(text: string): KnownHead | null {
     const head = this.#slots[text.length % KNOWN_HEADS];
-    return head !== undefined && head.text === text ? head : null;
+    if (head === undefined || head.text !== text) return null;
+    this.#last = head;
+    return head;
   }
 
   keep(head: KnownHead): void {
-    if (head.text.length <= KNOWN_HEAD_BYTES) this.#slots[head.text.length % KNOWN_HEADS] = head;
+    if (head.text.length > KNOWN_HEAD_BYTES) return;
+    this.#last = head;
+    this.#slots[head.text.length % KNOWN_HEADS] = head;
   }
 }
 
