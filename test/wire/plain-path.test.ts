@@ -443,6 +443,30 @@ describe("a plain request", () => {
     expect(rig.upstream.requests().filter(({ target }) => target === "/write/behind")).toEqual([]);
   });
 
+  it("whose client ends its side at once gets what is known at once", async () => {
+    for (const request of [get("/any"), get("/any", auth("UNKNOWN")), `\r\n${get("/any")}`]) {
+      const client = await rig.connect();
+      client.socket.cork();
+      void client.write(request);
+      client.halfClose();
+      client.socket.uncork();
+      expect((await client.answer())?.status).toBe(401);
+      expect(await client.closed()).toBe("end");
+    }
+  });
+
+  it("with an empty line behind it goes on, or is told in time that no request came", async () => {
+    for (const more of [get("/any/b", auth()), ""]) {
+      const client = await rig.connect();
+      await client.write(get("/any/a", auth()));
+      expect((await client.answer())?.status).toBe(200);
+      await client.write("\r\n");
+      await client.write(more);
+      expect((await client.answer("GET", HANG_MS))?.status).toBe(more === "" ? 408 : 200);
+      client.destroy();
+    }
+  });
+
   it("in pieces is Node's, and so are those that come after it, plain or not", async () => {
     const client = await rig.connect();
     await client.write(get("/any/first", auth()));
