@@ -49,7 +49,7 @@ export function formatRecord(exchange: Exchange, level: number, time: number, re
   const method = head?.method ?? exchange.client.method ?? OTHER;
   const line =
     `${beginning(level, time)}${exchange.requestId}${routeAndMethod(exchange.route?.name ?? null, method)}` +
-    `${head === null ? "null" : text(redact(head.target.path))},"status":${exchange.status},"bytesIn":${exchange.bytesIn},"bytesOut":${exchange.bytesOut}` +
+    `${head === null ? "null" : text(redact(head.target.path))}${statusAndBytesIn(exchange)}${exchange.bytesOut}` +
     `,"durationMs":${milliseconds(exchange.endedAt - exchange.startedAt)}` +
     `,"upstreamMs":${upstream === null ? "null" : milliseconds(upstream)},"gatewayMs":${milliseconds(gatewayMs(exchange))}` +
     `${verdictAndCode(exchange.verdict, fault)}${text(exchange.keyId)},"clientIp":${text(exchange.peer.clientIp)}` +
@@ -124,6 +124,16 @@ function routeAndMethod(route: string | null, method: string): string {
 
 /** By name of the route, "" where there is none, and by method, of which Node's parser knows a few dozen. */
 const routesAndMethods = new Map<string, Map<string, string>>();
+
+/** `,"status":200,"bytesIn":0,"bytesOut":`. */
+function statusAndBytesIn({ status, bytesIn }: Exchange): string {
+  if (bytesIn > 0 || status > 599) return `,"status":${status},"bytesIn":${bytesIn},"bytesOut":`;
+  statuses[status] ??= `,"status":${status},"bytesIn":0,"bytesOut":`;
+  return statuses[status];
+}
+
+/** By status, of requests without a body. */
+const statuses: (string | undefined)[] = new Array(600).fill(undefined);
 
 /** `,"verdict":"allowed","code":null,"keyId":`. */
 function verdictAndCode(verdict: Exchange["verdict"], code: Exchange["fault"]): string {
