@@ -108,6 +108,7 @@ interface FullBuffer {
 
 /** About two hundred lines. */
 const BUFFER_BYTES = 64 * 1024;
+const TEXT_LINES = 16;
 
 class BatchWriter implements LineWriter {
   private readonly sink: LineSink;
@@ -117,8 +118,14 @@ class BatchWriter implements LineWriter {
   private readonly maxWaiting: number;
   private readonly maxWriteBytes: number;
 
-  /** Lines that no batch was made of yet: the last ones as text, which costs least for each, and full buffers in front. */
-  private filling = "";
+  /**
+   * Lines that no batch was made of yet: the last ones as text, which costs least for each; the buffer that is filled, a few
+   * lines at a time, so that no request waits for a whole batch to become bytes; and full ones in front of it.
+   */
+  private text = "";
+  private textLines = 0;
+  private filling: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  private filled = 0;
   private fillingLines = 0;
   private readonly full: FullBuffer[] = [];
   /** Of all of those. */
@@ -149,12 +156,12 @@ class BatchWriter implements LineWriter {
       this.onDropped(1);
       return;
     }
-    if (this.filling.length + length > BUFFER_BYTES) this.seal();
+    if (this.filled + this.text.length + length > BUFFER_BYTES) this.seal();
     if (length > BUFFER_BYTES) {
       this.full.push({ bytes: Buffer.from(line, "latin1"), used: length, lines: 1 });
     } else {
-      this.filling += line;
-      this.fillingLines++;
+      this.text += line;
+      if (++this.textLines === TEXT_LINES) this.fill();
     }
     this.waitingBytes += length;
     this.waitingLines++;
@@ -226,13 +233,22 @@ class BatchWriter implements LineWriter {
     return true;
   }
 
-  /** The text becomes a full buffer. */
+  /** The text becomes bytes; there is room for it. */
+  private fill(): void {
+    this.filled += this.filling.write(this.text, this.filled, "latin1");
+    this.fillingLines += this.textLines;
+    this.text = "";
+    this.textLines = 0;
+  }
+
+  /** Lines go into another buffer from here on. */
   private seal(): void {
-    if (this.filling === "") return;
-    const bytes = this.spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    this.fill();
+    if (this.filled === 0) return;
+    this.full.push({ bytes: this.filling, used: this.filled, lines: this.fillingLines });
+    this.filling = this.spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
     this.spare = null;
-    this.full.push({ bytes, used: bytes.write(this.filling, "latin1"), lines: this.fillingLines });
-    this.filling = "";
+    this.filled = 0;
     this.fillingLines = 0;
   }
 
