@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Exchange } from "../exchange.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import type { Admission, ForwardDone, Tunnel } from "./forwarder.ts";
 import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
 import { resetSocket } from "./reset-socket.ts";
 import { buildResponseHeaders, fieldProblem } from "./response-headers.ts";
 import type { Upstream } from "./upstreams.ts";
 
-/** What a client may say before the upstream has agreed to speak its protocol; beyond it, it waits. Bytes. */
-const MAX_EARLY_BYTES = 64 * 1024;
 /** How long the other side of a tunnel may take to close, once one has. Milliseconds. */
 const LINGER_MS = 1000;
 /** RFC 6455 section 1.3. */
@@ -28,8 +27,7 @@ export interface ClientSide {
  */
 export class Handshake extends Forwarding {
   private readonly client: ClientSide;
-  private readonly early: Buffer[] = [];
-  private earlyBytes = 0;
+  private readonly early: HeldBytes;
 
   constructor(
     exchange: Exchange,
@@ -41,6 +39,7 @@ export class Handshake extends Forwarding {
   ) {
     super(exchange, admission, upstream, done, deps);
     this.client = client;
+    this.early = new HeldBytes(client.socket);
   }
 
   override start(): void {
@@ -83,7 +82,7 @@ export class Handshake extends Forwarding {
     tunnels.add(tunnel);
     // The tunnel sees for itself when its client leaves, and lets the upstream have what was said before.
     exchange.forwarding = null;
-    tunnel.open(this.early);
+    tunnel.open(this.early.take());
   }
 
   protected override get upgrades(): boolean {
@@ -92,9 +91,7 @@ export class Handshake extends Forwarding {
 
   private readonly onEarly = (chunk: Buffer): void => {
     if (this.over) return;
-    this.early.push(chunk);
-    this.earlyBytes += chunk.length;
-    if (this.earlyBytes >= MAX_EARLY_BYTES) this.client.socket.pause();
+    this.early.hold(chunk);
   };
 
   /** A client that ends its side has given up its handshake. */
@@ -139,7 +136,7 @@ class OpenTunnel implements Tunnel {
   }
 
   /** `early` is what the client said before the tunnel was open. */
-  open(early: readonly Buffer[]): void {
+  open(early: Buffer): void {
     const { client, upstream, idleMs } = this.sides;
     if (idleMs > 0) {
       this.idle = setTimeout(() => this.close(), idleMs);
@@ -158,7 +155,7 @@ class OpenTunnel implements Tunnel {
       side.resume();
       if (side.destroyed) this.closeAfter(other);
     }
-    for (const chunk of early) this.carryUp(chunk);
+    if (early.length > 0) this.carryUp(early);
   }
 
   close(): void {

@@ -156,9 +156,10 @@ class PlainResponse extends ServerResponse {
 
   override writeHead(status: number, ...rest: unknown[]): this {
     this.saidClose = !this.shouldKeepAlive;
-    const headers = rest.at(-1);
+    const headers: unknown = rest.at(-1);
     if (this.shouldKeepAlive && Array.isArray(headers)) {
-      headers.push("Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`);
+      const kept = ["Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`];
+      rest[rest.length - 1] = [...headers, ...kept];
     }
     return super.writeHead(status, ...(rest as []));
   }

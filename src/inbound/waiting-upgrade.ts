@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { HeldBytes } from "./held-bytes.ts";
+import { HeldBytes } from "../held-bytes.ts";
 
 /**
  * A request to change protocol that waits behind an unfinished one. Node's parser has let go of its socket, and only who

@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { HeldBytes } from "../../src/inbound/held-bytes.ts";
+import { HeldBytes } from "../src/held-bytes.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 
 /** What a client may send before its turn. Bytes; not less than a socket keeps for who does not read it yet. */
 const MAX_HELD_BYTES = 64 * 1024;
@@ -10,11 +10,11 @@ const MAX_PIECES = 64;
  * Beyond it the client waits.
  */
 export class HeldBytes {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   #pieces: Buffer[] = [];
   #bytes = 0;
 
-  constructor(socket: Socket) {
+  constructor(socket: Duplex) {
     this.#socket = socket;
   }
 
