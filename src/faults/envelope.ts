@@ -30,13 +30,13 @@ export interface Envelope {
 
 /**
  * The JSON envelope of a fault, members in the contract's order and without white space (contract section 5; Unkey's
- * documented error pages).
+ * documented error pages). `requestId` is of our making: letters, digits and `_`.
  */
 export function formatEnvelope(fault: Fault, requestId: string, settings: EnvelopeSettings): Envelope {
   const { status, detail, usualDetail, usualDetailJson, rest } = presentationOf(fault, settings);
   const errors = status === 400 && fault.errors !== undefined ? `,"errors":${JSON.stringify(fault.errors)}` : "";
   const said = detail ?? (fault.detail === usualDetail ? usualDetailJson : JSON.stringify(fault.detail));
-  const body = `{"meta":{"requestId":${JSON.stringify(requestId)}},"error":{"detail":${said}${rest}${errors}}}`;
+  const body = `{"meta":{"requestId":"${requestId}"},"error":{"detail":${said}${rest}${errors}}}`;
   const bytes = Buffer.byteLength(body);
   return { status, headers: envelopeHeaders(fault, status, bytes, requestId), body, bytes };
 }

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
-import { createStage } from "../turn.ts";
 import { HeldBytes } from "../held-bytes.ts";
+import { createStage } from "../turn.ts";
 import { type PlainRequest, readPlainRequest } from "./plain-request.ts";
 
 export interface PlainConnectionEvents {

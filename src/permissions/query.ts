@@ -30,13 +30,17 @@ export function unmet(query: PermissionQuery, granted: GrantSet): PermissionQuer
 
 /** The public sentence of a 403: names what is missing, never what the key holds (contract section 5). */
 export function formatUnmet(missing: PermissionQuery): string {
+  if (missing.kind === "permission") return formatMissing(formatPermission(missing.permission));
   const names = [...new Set(alternatives(missing))];
   // An AND or OR without parts names nothing; only code could build one, the parser never does.
   if (names.length === 0) return "Your key does not have the required permissions";
-  const quoted = names.map((name) => `'${name}'`);
-  return quoted.length === 1
-    ? `Your key does not have the required ${quoted[0]} permission`
-    : `Your key does not have one of the required permissions ${quoted.join(", ")}`;
+  const [only] = names;
+  if (names.length === 1 && only !== undefined) return formatMissing(only);
+  return `Your key does not have one of the required permissions ${names.map((name) => `'${name}'`).join(", ")}`;
+}
+
+function formatMissing(permission: string): string {
+  return `Your key does not have the required '${permission}' permission`;
 }
 
 /** `query` is known not to be met. */

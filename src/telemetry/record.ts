@@ -135,14 +135,24 @@ function statusAndBytesIn({ status, bytesIn }: Exchange): string {
 /** By status, of requests without a body. */
 const statuses: (string | undefined)[] = new Array(600).fill(undefined);
 
-/** `,"verdict":"allowed","code":null,"keyId":`. */
+/** `,"verdict":"allowed","code":null,"keyId":`, made once for each. */
 function verdictAndCode(verdict: Exchange["verdict"], code: Exchange["fault"]): string {
-  if (code === null && verdict === "allowed") return ALLOWED;
-  const said = verdict === null ? "null" : `"${verdict}"`;
-  return `,"verdict":${said},"code":${code === null ? "null" : `"${formatFaultCode(code)}"`},"keyId":`;
+  let ofCode = verdictsAndCodes.get(code);
+  if (ofCode === undefined) {
+    ofCode = new Map();
+    verdictsAndCodes.set(code, ofCode);
+  }
+  let known = ofCode.get(verdict);
+  if (known === undefined) {
+    const said = verdict === null ? "null" : `"${verdict}"`;
+    known = `,"verdict":${said},"code":${code === null ? "null" : `"${formatFaultCode(code)}"`},"keyId":`;
+    ofCode.set(verdict, known);
+  }
+  return known;
 }
 
-const ALLOWED = ',"verdict":"allowed","code":null,"keyId":';
+/** There are as many of both as there are in their tables. */
+const verdictsAndCodes = new Map<Exchange["fault"], Map<Exchange["verdict"], string>>();
 
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, at) => String(at).padStart(3, "0"));
 
