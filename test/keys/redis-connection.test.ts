@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectRedis, describeRedisError, RedisRefusal } from "../../src/keys/redis-connection.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
+import { freePort } from "../support/free-port.ts";
 import { until } from "../support/key-parts.ts";
-import { describeRedis, freePort, type Shim, startRedis, startShim, type TestRedis } from "../support/redis.ts";
+import { describeRedis, type Shim, startRedis, startShim, type TestRedis } from "../support/redis.ts";
 
 const named = (name: string, message: string, code?: string) =>
   Object.assign(new Error(message), { name, ...(code !== undefined && { code }) });

@@ -4,7 +4,7 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } fr
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect, it, onTestFinished, vi } from "vitest";
-import { freePort } from "../support/redis.ts";
+import { freePort } from "../support/free-port.ts";
 import { describeFailures, Load, NamedUpstream } from "./load.ts";
 
 it("a log that nobody reads holds up no request, is counted, and does not keep the gateway from ending", async () => {

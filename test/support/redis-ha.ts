@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "./free-port.ts";
 import { until } from "./key-parts.ts";
-import { cli, freePort, untilReady } from "./redis.ts";
+import { cli, untilReady } from "./redis.ts";
 
 export interface TestNodes {
   /** `host:port` of each: of the sentinels, or of the cluster's nodes. */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect } from "vitest";
 import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { freePort } from "./free-port.ts";
 
 /** Whether this machine has a redis-server. In CI it must. */
 const installed = spawnSync("redis-server", ["--version"]).status === 0;
@@ -110,15 +111,6 @@ export function untilReady(
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
   });
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** What a TCP shim does to what passes through it. */
