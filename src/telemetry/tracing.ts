@@ -69,7 +69,7 @@ class RequestTrace implements ExchangeTrace {
     if (route !== null) span.setAttribute("sentinel.route", route.name);
     if (exchange.verdict !== null) span.setAttribute("sentinel.verdict", exchange.verdict);
     span.setAttributes({
-      "url.scheme": "encrypted" in client.socket ? "https" : "http",
+      "url.scheme": exchange.peer.scheme,
       "client.address": exchange.peer.clientIp,
       "network.protocol.version": client.httpVersion,
       "sentinel.request_id": exchange.requestId,

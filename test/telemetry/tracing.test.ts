@@ -14,7 +14,7 @@ import {
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createRedact } from "../../src/telemetry/redact.ts";
 import { loadTracing } from "../../src/telemetry/tracing.ts";
-import { exchangeOf } from "./support.ts";
+import { exchangeOf, PEER } from "./support.ts";
 
 interface RecordedSpan {
   name: string;
@@ -184,6 +184,12 @@ describe("the span of a request", () => {
       },
     ]);
     expect(JSON.stringify(spans)).not.toContain("secret");
+  });
+
+  it("says https of a client that came by TLS", async () => {
+    const { exchange, traced } = await begin(exchangeOf({ peer: { ...PEER, scheme: "https" } }));
+    traced.end(exchange);
+    expect(spans[0]?.attributes).toHaveProperty(["url.scheme"], "https");
   });
 
   it("begins a trace where the client has none, and is no error for a refusal", async () => {
