@@ -106,24 +106,10 @@ let lastSecond = -1;
 let lastLevel = -1;
 let lastBeginning = "";
 
-/** `","route":"read-api","method":"GET","path":`, made once for each. */
-function routeAndMethod(route: string | null, method: string): string {
-  const routeName = route ?? "";
-  let ofRoute = routesAndMethods.get(routeName);
-  if (ofRoute === undefined) {
-    ofRoute = new Map();
-    if (routesAndMethods.size < NAMES_MAX) routesAndMethods.set(routeName, ofRoute);
-  }
-  let known = ofRoute.get(method);
-  if (known === undefined) {
-    known = `","route":${text(route)},"method":${text(method)},"path":`;
-    ofRoute.set(method, known);
-  }
-  return known;
-}
-
-/** By name of the route, "" where there is none, and by method, of which Node's parser knows a few dozen. */
-const routesAndMethods = new Map<string, Map<string, string>>();
+/** `","route":"read-api","method":"GET","path":`. Of methods Node's parser knows a few dozen. */
+const routeAndMethod = onceForPair(
+  (route: string | null, method: string) => `","route":${text(route)},"method":${text(method)},"path":`,
+);
 
 /** `,"status":200,"bytesIn":0,"bytesOut":`. */
 function statusAndBytesIn({ status, bytesIn }: Exchange): string {
@@ -135,24 +121,29 @@ function statusAndBytesIn({ status, bytesIn }: Exchange): string {
 /** By status, of requests without a body. */
 const statuses: (string | undefined)[] = new Array(600).fill(undefined);
 
-/** `,"verdict":"allowed","code":null,"keyId":`, made once for each. */
-function verdictAndCode(verdict: Exchange["verdict"], code: Exchange["fault"]): string {
-  let ofCode = verdictsAndCodes.get(code);
-  if (ofCode === undefined) {
-    ofCode = new Map();
-    verdictsAndCodes.set(code, ofCode);
-  }
-  let known = ofCode.get(verdict);
-  if (known === undefined) {
-    const said = verdict === null ? "null" : `"${verdict}"`;
-    known = `,"verdict":${said},"code":${code === null ? "null" : `"${formatFaultCode(code)}"`},"keyId":`;
-    ofCode.set(verdict, known);
-  }
-  return known;
-}
+/** `,"verdict":"allowed","code":null,"keyId":`. */
+const verdictAndCode = onceForPair((verdict: Exchange["verdict"], code: Exchange["fault"]) => {
+  const said = verdict === null ? "null" : `"${verdict}"`;
+  return `,"verdict":${said},"code":${code === null ? "null" : `"${formatFaultCode(code)}"`},"keyId":`;
+});
 
-/** There are as many of both as there are in their tables. */
-const verdictsAndCodes = new Map<Exchange["fault"], Map<Exchange["verdict"], string>>();
+/** What `make` gives for two values, each one of a few: made once for a pair. */
+function onceForPair<A, B>(make: (a: A, b: B) => string): (a: A, b: B) => string {
+  const known = new Map<A, Map<B, string>>();
+  return (a, b) => {
+    let ofA = known.get(a);
+    if (ofA === undefined) {
+      ofA = new Map();
+      if (known.size < NAMES_MAX) known.set(a, ofA);
+    }
+    let made = ofA.get(b);
+    if (made === undefined) {
+      made = make(a, b);
+      ofA.set(b, made);
+    }
+    return made;
+  };
+}
 
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, at) => String(at).padStart(3, "0"));
 
