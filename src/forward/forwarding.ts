@@ -4,6 +4,7 @@ import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchan
 import { type Fault, fault } from "../faults/fault.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import { isCleanText } from "./answer-framing.ts";
+import { earlyHintLinks } from "./early-hints.ts";
 import type {
   Admission,
   ForwardDone,
@@ -103,15 +104,12 @@ export class Forwarding implements UpstreamHandler {
   onInterim(status: number, headers: readonly string[]): void {
     // Only what 103 is for is handed on: other interim answers are about our own request, or say nothing.
     if (status !== 103 || this.over || this.answering || this.head.version !== "1.1") return;
-    const link: string[] = [];
-    for (let at = 0; at < headers.length; at += 2) {
-      if (headers[at]!.toLowerCase() === "link") link.push(headers[at + 1]!);
-    }
+    const link = earlyHintLinks(headers);
     if (link.length === 0) return;
     try {
       this.exchange.response.writeEarlyHints({ link });
     } catch {
-      // Node refuses links that are not well-formed. They are hints: the final answer carries what matters.
+      // Node refuses what it takes for malformed. They are hints: the final answer carries what matters.
     }
   }
 

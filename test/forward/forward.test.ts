@@ -190,6 +190,10 @@ describe.each([
       const unclean = await exchange(answering(broken + OK), GET);
       await unclean.caller.seen("ok");
       expect(unclean.caller.received).toMatch(/^HTTP\/1\.1 200 OK/);
+      const hours = `HTTP/1.1 103 Early Hints\r\nLink: </a>${"; a=b=c".repeat(40)}; "\r\n\r\n`;
+      const hostile = await exchange(answering(hours + OK), GET);
+      await hostile.caller.seen("ok");
+      expect(hostile.caller.received).toMatch(/^HTTP\/1\.1 200 OK/);
       const old = await exchange(answering(interim + OK), "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
       await old.caller.seen("ok");
       expect(old.caller.received).toMatch(/^HTTP\/1\.1 200 OK/);
