@@ -1,4 +1,5 @@
 import { type Fault, fault, isFault } from "./faults/fault.ts";
+import { isToken, trimBlanks } from "./octets.ts";
 import { type HostAndPort, parseHost } from "./routes/host.ts";
 import { parseTarget, type Target } from "./routes/target.ts";
 
@@ -337,7 +338,7 @@ function readConnection(list: string): ConnectionOptions | Fault {
     const text = trimBlanks(element);
     if (text === "") continue;
     const option = text.toLowerCase();
-    if (!TOKEN.test(text)) return invalid("Connection must list names of fields alone", "headers.connection");
+    if (!isToken(text)) return invalid("Connection must list names of fields alone", "headers.connection");
     // A client may list a field to make us drop what was judged or what tells the upstream who is asking.
     if (isProtectedField(normalizeFieldName(option))) {
       return invalid("Connection must not name a field that the gateway sets or protects", "headers.connection");
@@ -348,22 +349,6 @@ function readConnection(list: string): ConnectionOptions | Fault {
   const keepAlive = options.delete("keep-alive");
   const upgrade = options.delete("upgrade");
   return { close, keepAlive, upgrade, nominated: options.size === 0 ? null : options };
-}
-
-/** RFC 9110 section 5.6.2. */
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-
-/** HTTP's white space is space and tab, no more; `trim` would take others off too and make a name of what is none. */
-function trimBlanks(text: string): string {
-  let start = 0;
-  let end = text.length;
-  while (start < end && isBlank(text.charCodeAt(start))) start++;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
-  return text.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }
 
 function readTarget(rawTarget: string, maxBytes: number): Target | Fault {

@@ -1,4 +1,5 @@
 import { METHODS } from "node:http";
+import { isToken } from "../octets.ts";
 import { isQueryProblem, parseQuery } from "../permissions/parse-query.ts";
 import type { Requirement } from "../permissions/requirement.ts";
 import { formatPlaceholder } from "../permissions/resource-id.ts";
@@ -101,13 +102,6 @@ function methodProblem(method: string): string | null {
   return `"${method}" is not a method that requests can have${right}`;
 }
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-
-/** A field's name (RFC 9110 section 5.1). */
-export function isFieldName(text: string): boolean {
-  return TOKEN.test(text);
-}
-
 function compileHeaders(
   headers: Readonly<Record<string, string>>,
   path: Path,
@@ -116,7 +110,7 @@ function compileHeaders(
   const values = new Map<string, string>();
   let right = true;
   for (const [name, value] of Object.entries(headers)) {
-    const wrong = isFieldName(name)
+    const wrong = isToken(name)
       ? values.has(name.toLowerCase()) && `the field "${name}" is given twice; the case of its name makes no difference`
       : `"${name}" is not the name of a header field: letters, digits and - are`;
     values.set(name.toLowerCase(), value);

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { FAULT_CODES, formatFaultCode } from "../faults/catalogue.ts";
 import type { EnvelopeSettings } from "../faults/envelope.ts";
 import type { UpstreamSettings } from "../forward/upstreams.ts";
+import { isFieldValue, isToken } from "../octets.ts";
 import { findConflicts } from "../routes/conflicts.ts";
 import { findOpenOverlaps, findRewriteOverlaps } from "../routes/overlap.ts";
 import type { Route } from "../routes/route.ts";
@@ -17,7 +18,7 @@ import {
   parseListenAddress,
   sameAddress,
 } from "./addresses.ts";
-import { compileRoute, isFieldName } from "./compile-route.ts";
+import { compileRoute } from "./compile-route.ts";
 import { checkTlsFiles, compileUpstream } from "./compile-upstream.ts";
 import { didYouMean, formatList } from "./did-you-mean.ts";
 import { type Draft, type DraftItem, draftOf, type Sections } from "./draft.ts";
@@ -166,10 +167,9 @@ const FRAMING = ["content-length", "transfer-encoding", "connection", "content-t
 
 function checkSourceHeader(name: string, value: string, report: Report): void {
   const path = ["keys", "source", "headers", name];
-  if (!isFieldName(name))
-    report.mistake(path, `"${name}" is not the name of a header field: letters, digits and - are`);
+  if (!isToken(name)) report.mistake(path, `"${name}" is not the name of a header field: letters, digits and - are`);
   else if (FRAMING.includes(name.toLowerCase())) report.mistake(path, `"${name}" is set by the gateway; leave it out`);
-  else if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
+  else if (!isFieldValue(value))
     report.mistake(path, `the value of "${name}" must not hold line breaks or control characters`);
 }
 

@@ -26,16 +26,3 @@ export function answerProblem(rawHeaders: readonly string[], httpVersion = "1.1"
 function isLength(value: string): boolean {
   return /^\d{1,15}$/.test(value);
 }
-
-/**
- * What may stand in a field's value or a reason phrase: visible characters, space, tab and bytes above 127 (RFC 9110
- * section 5.5).
- */
-export function isCleanText(text: string): boolean {
-  return !/[^\t\x20-\x7e\x80-\xff]/.test(text);
-}
-
-/** A token (RFC 9110 section 5.6.2). */
-export function isFieldName(name: string): boolean {
-  return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name);
-}

@@ -3,7 +3,7 @@ import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
 import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
-import { isCleanText } from "./answer-framing.ts";
+import { isFieldValue } from "../octets.ts";
 import { earlyHintLinks } from "./early-hints.ts";
 import type {
   Admission,
@@ -440,7 +440,7 @@ export class Forwarding implements UpstreamHandler {
     let lines: string;
     try {
       lines = fields.lines(exchange.requestId);
-      if (!isCleanText(reason)) throw new TypeError("a reason phrase that is not clean");
+      if (!isFieldValue(reason)) throw new TypeError("a reason phrase that is not clean");
     } catch (error) {
       this.refuseAnswer(error);
       return;

@@ -8,7 +8,8 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity } from "node:tls";
-import { answerProblem, isCleanText } from "./answer-framing.ts";
+import { isFieldValue } from "../octets.ts";
+import { answerProblem } from "./answer-framing.ts";
 import type {
   EngineOptions,
   UpstreamCall,
@@ -331,7 +332,7 @@ function problemOf(answer: IncomingMessage, rawHeaders: readonly string[]): stri
   const { statusCode: status = 0, httpVersion } = answer;
   if (httpVersion !== "1.1" && httpVersion !== "1.0") return "not HTTP/1.1";
   if (status < 200 || status > 599) return "a status that is none";
-  if (!isCleanText(answer.statusMessage ?? "")) return "a reason phrase that is not clean";
+  if (!isFieldValue(answer.statusMessage ?? "")) return "a reason phrase that is not clean";
   if (rawHeaders.length > 2 * MAX_HEADER_FIELDS) return "too many header fields";
   return answerProblem(rawHeaders, httpVersion);
 }

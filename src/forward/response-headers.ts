@@ -1,6 +1,7 @@
 import { formatFields } from "../answer.ts";
 import { normalizeFieldName } from "../head.ts";
-import { answerProblem, isCleanText, isFieldName } from "./answer-framing.ts";
+import { isFieldValue, isToken } from "../octets.ts";
+import { answerProblem } from "./answer-framing.ts";
 
 export interface ResponseHeadersContext {
   /** This instance's entry for `Via`. */
@@ -146,7 +147,7 @@ export function buildTrailers(raw: readonly string[]): [name: string, value: str
   for (let at = 0; at < raw.length; at += 2) {
     const name = raw[at]!;
     const value = raw[at + 1]!;
-    if (!isFieldName(name) || !isCleanText(value)) continue;
+    if (!isToken(name) || !isFieldValue(value)) continue;
     if (roleOf(name) === COPIED && !NEVER_TRAILERS.has(name.toLowerCase())) trailers.push([name, value]);
   }
   return trailers.length === 0 ? null : trailers;
@@ -230,8 +231,8 @@ function hasLength(raw: readonly string[]): boolean {
 /** What is not clean about names and values, or null: for who writes them without `writeHead`. */
 export function fieldProblem(raw: readonly string[]): string | null {
   for (let at = 0; at < raw.length; at += 2) {
-    if (!isFieldName(raw[at]!)) return "a field name that is not clean";
-    if (!isCleanText(raw[at + 1]!)) return "a field value that is not clean";
+    if (!isToken(raw[at]!)) return "a field name that is not clean";
+    if (!isFieldValue(raw[at + 1]!)) return "a field value that is not clean";
   }
   return null;
 }

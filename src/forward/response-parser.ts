@@ -1,3 +1,5 @@
+import { IN_TOKEN, isBlank, isInFieldValue, TOKEN } from "../octets.ts";
+
 /**
  * Reads HTTP/1.1 answers off the bytes of one connection, strictly: what is not clean HTTP (RFC 9112) is a problem, and
  * nothing is repaired or guessed. It does no I/O, never throws, and gives the same events however the bytes are cut.
@@ -230,7 +232,7 @@ export class ResponseParser {
   #readField(text: string, from: number, to: number): string | null {
     if (++this.#lines > LINES_MAX) return "too many header lines";
     let i = from;
-    while (i < to && TOKEN[text.charCodeAt(i)] === 1) i++;
+    while (i < to && IN_TOKEN[text.charCodeAt(i)] === 1) i++;
     const first = text.charCodeAt(from);
     if (first === SP || first === HTAB) return "obsolete line folding";
     if (i === from || text.charCodeAt(i) !== COLON || i === to) return "malformed header name";
@@ -239,8 +241,7 @@ export class ResponseParser {
     while (i < end && isBlank(text.charCodeAt(i))) i++;
     while (end > i && isBlank(text.charCodeAt(end - 1))) end--;
     for (let j = i; j < end; j++) {
-      const code = text.charCodeAt(j);
-      if ((code < SP && code !== HTAB) || code === DEL) return "control character in a header value";
+      if (!isInFieldValue(text.charCodeAt(j))) return "control character in a header value";
     }
     const name = text.slice(from, nameEnd);
     const value = text.slice(i, end);
@@ -535,15 +536,10 @@ const DEL = 127;
 
 const DIGITS = /^[0-9]{1,15}$/;
 const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout\s{0,8}=\s{0,8}"?([0-9]{1,6})(?![0-9])/i;
+/** RFC 9110 section 5.6.4. */
+const QUOTED_STRING = String.raw`"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"`;
 /** RFC 9112 section 7.1.1, without its optional white space. */
-const EXTENSIONS =
-  /^(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)+$/;
-
-/** RFC 9110 section 5.6.2: the characters of a field name. */
-const TOKEN = new Uint8Array(256);
-for (const char of "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-  TOKEN[char.charCodeAt(0)] = 1;
-}
+const EXTENSIONS = new RegExp(`^(?:;${TOKEN}(?:=(?:${TOKEN}|${QUOTED_STRING}))?)+$`);
 
 /** As much as there is of the first line begins like `HTTP/1.1 ` or `HTTP/1.0 `; `to` is its end, or -1. */
 function hasVersionPrefix(text: string, to: number): boolean {
@@ -553,10 +549,6 @@ function hasVersionPrefix(text: string, to: number): boolean {
 
 function isDigit(value: number): boolean {
   return value >= 0 && value <= 9;
-}
-
-function isBlank(code: number): boolean {
-  return code === SP || code === HTAB;
 }
 
 function hexDigit(code: number): number {

@@ -1,3 +1,5 @@
+import { IN_TOKEN, octetSet } from "../octets.ts";
+
 /** The head of a request that was read without Node's parser: just what that would have read. */
 export interface PlainRequest {
   readonly method: string;
@@ -35,13 +37,13 @@ export function readPlainRequest(bytes: Buffer): PlainRequest | null {
   const rawHeaders: string[] = [];
   while (bytes[at] !== CR) {
     const nameAt = at;
-    while (IN_NAME[bytes[at]!] === 1) at++;
+    while (IN_TOKEN[bytes[at]!] === 1) at++;
     if (at === nameAt || bytes[at] !== COLON) return null;
     const name = text.slice(nameAt, at);
     at++;
     if (bytes[at] === SPACE) at++;
     const valueAt = at;
-    while (IN_VALUE[bytes[at]!] === 1) at++;
+    while (IN_PLAIN_VALUE[bytes[at]!] === 1) at++;
     // A value with nothing in it, or blanks around it, is for those who take them off.
     if (at === valueAt || bytes[valueAt] === SPACE || bytes[at - 1] === SPACE) return null;
     if (bytes[at] !== CR || bytes[at + 1] !== LF) return null;
@@ -97,12 +99,6 @@ const SLASH = 0x2f;
 const COLON = 0x3a;
 
 /** RFC 3986: what a path and a query are made of, and nothing that some take and others do not. */
-const IN_TARGET = setOf((char) => /[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]/.test(char));
-/** RFC 9110 section 5.6.2. */
-const IN_NAME = setOf((char) => /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(char));
-const IN_VALUE = setOf((char) => /[ -~]/.test(char));
-
-/** By byte: 1 for those in the set. */
-function setOf(holds: (char: string) => boolean): Uint8Array {
-  return Uint8Array.from({ length: 256 }, (_, code) => (holds(String.fromCharCode(code)) ? 1 : 0));
-}
+const IN_TARGET = octetSet(/[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]/);
+/** Less than a value may hold: neither tabs nor what is above 127. */
+const IN_PLAIN_VALUE = octetSet(/[ -~]/);

@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { isBlank, octetSet } from "../octets.ts";
 import type { KeyHash } from "./root-key.ts";
 
 /** What the Authorization fields of a request hold. The secret goes no further than to `hashKey`. */
@@ -23,12 +24,12 @@ export function readBearer(value: string | null, count: number, prefix: string):
   if (count > 1) return MALFORMED;
   let start = 0;
   let end = value.length;
-  while (start < end && isFieldSpace(value.charCodeAt(start))) start += 1;
-  while (end > start && isFieldSpace(value.charCodeAt(end - 1))) end -= 1;
+  while (start < end && isBlank(value.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(value.charCodeAt(end - 1))) end -= 1;
   if (end - start > MAX_CHARACTERS || !value.startsWith(SCHEME, start)) return MALFORMED;
   start += SCHEME.length;
   if (end - start <= prefix.length || !value.startsWith(prefix, start)) return MALFORMED;
-  for (let i = start; i < end; i += 1) if (KEY_CHARACTER[value.charCodeAt(i)] !== 1) return MALFORMED;
+  for (let i = start; i < end; i += 1) if (IN_KEY[value.charCodeAt(i)] !== 1) return MALFORMED;
   return { kind: "secret", secret: value.slice(start, end) };
 }
 
@@ -37,12 +38,4 @@ export function hashKey(secret: string): KeyHash {
   return hash("sha256", secret, "base64") as KeyHash;
 }
 
-/** 1 at the code of each character that a key may hold. A code past the end reads `undefined`. */
-const KEY_CHARACTER = new Uint8Array(128);
-for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") {
-  KEY_CHARACTER[character.charCodeAt(0)] = 1;
-}
-
-function isFieldSpace(code: number): boolean {
-  return code === 0x20 || code === 0x09;
-}
+const IN_KEY = octetSet(/[A-Za-z0-9_-]/);

@@ -1,3 +1,5 @@
+import { isToken } from "../octets.ts";
+
 /**
  * Reads a JSON body for `{body...}` placeholders (contract section 2.3). The gateway decides on what it reads here and
  * sends on the very same bytes, so a body that another parser could read differently is refused: a member that appears
@@ -74,14 +76,13 @@ function refused(expected: string): JsonBody {
   return { kind: "refused", expected };
 }
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const WANTED_TYPE = "must be JSON: its Content-Type has to be application/json or end in +json";
 
 /** RFC 9110 section 8.3.1. A media type that is JSON, with no charset or with utf-8. */
 function contentTypeProblem(field: string): string | null {
   const [media = "", ...parameters] = field.split(";");
   const [type = "", subtype = "", ...rest] = media.trim().toLowerCase().split("/");
-  if (rest.length > 0 || !TOKEN.test(type) || !TOKEN.test(subtype)) return WANTED_TYPE;
+  if (rest.length > 0 || !isToken(type) || !isToken(subtype)) return WANTED_TYPE;
   const isJson = (type === "application" && subtype === "json") || /.\+json$/.test(subtype);
   if (!isJson) return WANTED_TYPE;
   let charsets = 0;
@@ -91,7 +92,7 @@ function contentTypeProblem(field: string): string | null {
     const equals = trimmed.indexOf("=");
     const name = trimmed.slice(0, Math.max(equals, 0)).toLowerCase();
     const value = unquote(trimmed.slice(equals + 1));
-    if (!TOKEN.test(name) || value === null) return "must come with a well-formed Content-Type";
+    if (!isToken(name) || value === null) return "must come with a well-formed Content-Type";
     if (name !== "charset") continue;
     charsets += 1;
     if (charsets > 1 || value.toLowerCase() !== "utf-8") return "must be in UTF-8: its charset has to be utf-8";
@@ -101,7 +102,7 @@ function contentTypeProblem(field: string): string | null {
 
 /** A parameter's value: a token, or a quoted string. A `;` or an escape inside quotes is not taken. */
 function unquote(text: string): string | null {
-  if (TOKEN.test(text)) return text;
+  if (isToken(text)) return text;
   const inside = /^"([^"\\]*)"$/.exec(text);
   return inside?.[1] ?? null;
 }
