@@ -74,16 +74,6 @@ export class Exchange {
   get socket(): Socket {
     return this.client.socket;
   }
-
-  /** Something of an answer was sent: there will be no other. */
-  get answerBegun(): boolean {
-    return this.client.answered || this.client.headersSent;
-  }
-
-  /** The whole answer was handed over. */
-  get answerEnded(): boolean {
-    return this.client.answered || this.client.ended;
-  }
 }
 
 /**
@@ -105,11 +95,10 @@ export interface ClientMessages {
   readonly response: ServerResponse;
   /** False: the connection ends with this answer, which says so. */
   keepAlive: boolean;
-  /** The whole answer was handed over in one piece, past `response`. */
-  readonly answered: boolean;
-  /** Of `response`: its head was sent; it was ended. */
-  readonly headersSent: boolean;
-  readonly ended: boolean;
+  /** Something of an answer was sent, through `response` or past it: there will be no other. */
+  readonly answerBegun: boolean;
+  /** The whole answer was handed over. */
+  readonly answerEnded: boolean;
   /** The connection is gone, or is no longer this exchange's. */
   readonly gone: boolean;
   /** An answer may go to the socket past `response` now: it is this exchange's turn, and nothing of one was sent. */

@@ -80,7 +80,7 @@ export class Gateway implements RequestHandler {
 
   breakOff(exchange: Exchange, reason: Fault): void {
     exchange.forwarding?.abort();
-    if (exchange.answerEnded) {
+    if (exchange.client.answerEnded) {
       // Answered already, as a request with an unknown coding is: the answer is not to be lost with the connection.
       exchange.socket.destroySoon();
       return;
@@ -133,7 +133,7 @@ export class Gateway implements RequestHandler {
     exchange.verdict = verdict.label;
     exchange.keyId = verdict.record?.id ?? null;
     // The client left, or its body broke off, while the key was looked up.
-    if (exchange.answerBegun || exchange.client.gone) return;
+    if (exchange.client.answerBegun || exchange.client.gone) return;
 
     if (verdict.kind === "refuse") return this.#refuse(exchange, verdict.fault);
     const { forwarder } = this.#options;
@@ -158,7 +158,7 @@ export class Gateway implements RequestHandler {
   #refuse(exchange: Exchange, reason: Fault): void {
     const { client, snapshot } = exchange;
     if (client.gone || snapshot === null) return;
-    if (exchange.answerBegun) {
+    if (client.answerBegun) {
       // What was answered stands in the record; what broke after it ends the connection.
       exchange.fault ??= reason.code;
       exchange.cause ??= reason.cause;

@@ -408,7 +408,7 @@ export class Listener {
     const reason = parseFault(error, this.#options.limits);
     const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
     // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
-    if (broken && reason.code === "user:bad_request:request_timeout" && active.answerBegun) return;
+    if (broken && reason.code === "user:bad_request:request_timeout" && active.client.answerBegun) return;
     connection.failure = reason;
     if (broken) {
       // Nothing of the broken message may look whole to the upstream.
@@ -455,7 +455,7 @@ export class Listener {
   /** A socket on which nothing moved for `idleTimeout`. Exchanges under way have time-outs of their own. */
   #onSilence(socket: Socket): void {
     const { idle, active } = connectionOf(socket);
-    if (idle || active?.answerEnded) socket.destroy();
+    if (idle || active?.client.answerEnded) socket.destroy();
   }
 }
 

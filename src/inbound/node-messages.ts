@@ -7,7 +7,8 @@ export class NodeMessages implements ClientMessages {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly socket: Socket;
-  #answered = false;
+  /** The whole answer went past `response`. */
+  #passed = false;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.request = request;
@@ -43,16 +44,12 @@ export class NodeMessages implements ClientMessages {
     this.response.shouldKeepAlive = keeps;
   }
 
-  get answered(): boolean {
-    return this.#answered;
+  get answerBegun(): boolean {
+    return this.#passed || this.response.headersSent;
   }
 
-  get headersSent(): boolean {
-    return this.response.headersSent;
-  }
-
-  get ended(): boolean {
-    return this.response.writableEnded;
+  get answerEnded(): boolean {
+    return this.#passed || this.response.writableEnded;
   }
 
   get gone(): boolean {
@@ -65,7 +62,7 @@ export class NodeMessages implements ClientMessages {
 
   pass(answer: string, status: number): void {
     const { request, response, socket } = this;
-    this.#answered = true;
+    this.#passed = true;
     // For whoever listens to 'finish' with us.
     response.statusCode = status;
     socket.write(answer, "latin1");
@@ -77,7 +74,7 @@ export class NodeMessages implements ClientMessages {
 
   giveBackTimeout(ms: number): void {
     // Behind an answer, Node has set the time-out of a connection between requests.
-    if (!this.#answered && !this.response.writableFinished) this.socket.setTimeout(ms);
+    if (!this.#passed && !this.response.writableFinished) this.socket.setTimeout(ms);
   }
 }
 

@@ -57,16 +57,12 @@ export class PlainMessages implements ClientMessages {
     if (this.#response !== null) this.#response.shouldKeepAlive = keeps;
   }
 
-  get answered(): boolean {
-    return this.#answer !== null;
+  get answerBegun(): boolean {
+    return this.#answer !== null || this.#response?.headersSent === true;
   }
 
-  get headersSent(): boolean {
-    return this.#response?.headersSent ?? false;
-  }
-
-  get ended(): boolean {
-    return this.#response?.writableEnded ?? false;
+  get answerEnded(): boolean {
+    return this.#answer !== null || this.#response?.writableEnded === true;
   }
 
   get gone(): boolean {
