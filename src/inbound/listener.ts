@@ -1,6 +1,7 @@
 import { createServer as createPlainServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServer, type Socket } from "node:net";
+import { formatFields } from "../answer.ts";
 import { type ClientMessages, Exchange } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { type Connection, connectionOf } from "./connection.ts";
@@ -81,7 +82,9 @@ export class Listener {
   readonly #connectionEvent: "connection" | "secureConnection";
   /** Node's own listener for that event: it puts its parser in front of a socket. */
   readonly #takeUp: (this: NetServer, socket: Socket) => void;
-  /** As `ServerResponse` says it. */
+  /** What a kept-alive answer says of its connection, as `ServerResponse` says it: name, value, name, value. */
+  readonly #keepAliveHeaders: readonly string[];
+  /** The same as field lines. */
   readonly #keepAliveFields: string;
   /** Heads of no more bytes are read here. */
   readonly #plainBytes: number;
@@ -104,7 +107,8 @@ export class Listener {
     };
     this.#options = options;
     const seconds = Math.floor(limits.idleTimeout / 1000);
-    this.#keepAliveFields = `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`;
+    this.#keepAliveHeaders = ["Connection", "keep-alive", "Keep-Alive", `timeout=${seconds}`];
+    this.#keepAliveFields = formatFields(this.#keepAliveHeaders);
     this.#plainBytes = Math.min(PLAIN_REQUEST_BYTES, limits.headerBytes, limits.targetBytes);
     this.#connectionEvent = tls === null ? "connection" : "secureConnection";
     this.#server =
@@ -250,9 +254,8 @@ export class Listener {
       connection.plain?.end();
       return;
     }
-    const { idleTimeout } = this.#options.limits;
     const left = () => this.#onAnswerLeft(connection);
-    this.#begin(connection, new PlainMessages(connection.socket, request, idleTimeout, left));
+    this.#begin(connection, new PlainMessages(connection.socket, request, this.#keepAliveHeaders, left));
   }
 
   #onAnswerLeft(connection: Connection): void {

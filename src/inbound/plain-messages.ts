@@ -15,7 +15,7 @@ export class PlainMessages implements ClientMessages {
   readonly httpVersion = "1.1";
   readonly rawHeaders: string[];
   readonly complete = true;
-  readonly #idleMs: number;
+  readonly #keepAliveHeaders: readonly string[];
   readonly #answerLeft: () => void;
   #keepAlive = true;
   /** Whole, past `response`; null: nothing was handed over so. */
@@ -26,15 +26,15 @@ export class PlainMessages implements ClientMessages {
   #response: ServerResponse | null = null;
 
   /**
-   * `idleMs`: how long its connection is kept between requests, which its client is told. `answerLeft` is told once that
-   * the answer has left, whole; not where the connection broke before.
+   * `keepAliveHeaders`: what an answer through `response` says of its connection where that is kept; name, value, name,
+   * value. `answerLeft` is told once that the answer has left, whole; not where the connection broke before.
    */
-  constructor(socket: Socket, request: PlainRequest, idleMs: number, answerLeft: () => void) {
+  constructor(socket: Socket, request: PlainRequest, keepAliveHeaders: readonly string[], answerLeft: () => void) {
     this.socket = socket;
     this.method = request.method;
     this.url = request.url;
     this.rawHeaders = request.rawHeaders;
-    this.#idleMs = idleMs;
+    this.#keepAliveHeaders = keepAliveHeaders;
     this.#answerLeft = answerLeft;
   }
 
@@ -120,7 +120,7 @@ export class PlainMessages implements ClientMessages {
 
   #makeResponse(): ServerResponse {
     const { socket } = this;
-    const response = new PlainResponse(this.request, Math.floor(this.#idleMs / 1000));
+    const response = new PlainResponse(this.request, this.#keepAliveHeaders);
     response.shouldKeepAlive = this.#keepAlive;
     response.assignSocket(socket);
     const drained = () => response.emit("drain");
@@ -143,20 +143,17 @@ const ENDS = createStage<PlainMessages>("ends", (messages) => messages.end());
 class PlainResponse extends ServerResponse {
   /** What its client was told in the head holds, whatever is decided while the body is under way. */
   saidClose = false;
-  readonly #keepAliveSeconds: number;
+  readonly #keepAliveHeaders: readonly string[];
 
-  constructor(request: IncomingMessage, keepAliveSeconds: number) {
+  constructor(request: IncomingMessage, keepAliveHeaders: readonly string[]) {
     super(request);
-    this.#keepAliveSeconds = keepAliveSeconds;
+    this.#keepAliveHeaders = keepAliveHeaders;
   }
 
   override writeHead(status: number, ...rest: unknown[]): this {
     this.saidClose = !this.shouldKeepAlive;
     const headers: unknown = rest.at(-1);
-    if (this.shouldKeepAlive && Array.isArray(headers)) {
-      const kept = ["Connection", "keep-alive", "Keep-Alive", `timeout=${this.#keepAliveSeconds}`];
-      rest[rest.length - 1] = [...headers, ...kept];
-    }
+    if (this.shouldKeepAlive && Array.isArray(headers)) rest[rest.length - 1] = [...headers, ...this.#keepAliveHeaders];
     return super.writeHead(status, ...(rest as []));
   }
 }
