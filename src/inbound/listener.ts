@@ -61,6 +61,8 @@ export interface RequestHandler {
 
 /** How long a connection that was just busy may stay open without a request once nothing is accepted any more. */
 const IDLE_GRACE_MS = 1000;
+/** Node's own server knows `http/1.1` alone, and ends the handshake of a client that offers only `http/1.0` (curl --http1.0). */
+const HANDSHAKE = { ALPNProtocols: ["http/1.1", "http/1.0"] };
 /** How often connections without a request are looked through, in milliseconds. */
 const SWEEP_MS = 1000;
 
@@ -114,7 +116,7 @@ export class Listener {
     this.#server =
       tls === null
         ? createPlainServer(serverOptions)
-        : createTlsServer({ ...serverOptions, ...tls, handshakeTimeout: limits.headerTimeout });
+        : createTlsServer({ ...serverOptions, ...tls, ...HANDSHAKE, handshakeTimeout: limits.headerTimeout });
     // On Node 20 the parser hides fields past the limit but obeys them (CVE-2026-58044): no limit, we count.
     this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = limits.maxConnections;

@@ -600,6 +600,36 @@ describe("plain requests over TLS", () => {
     await gateway.stop();
     await upstream.stop();
   });
+
+  it("are those of HTTP/1.0 clients too, which offer that alone in the handshake", async () => {
+    const fixture = (name: string) => readFileSync(`test/forward/fixtures/${name}`, "utf8");
+    const gateway = await startGateway({
+      config: {
+        tls: { cert: { file: "tls.crt" }, key: { file: "tls.key" } },
+        upstreams: [{ name: "nobody", targets: ["http://127.0.0.1:9"] }],
+        routes: [{ name: "all", match: { pathPrefix: "/" }, upstream: "nobody" }],
+      },
+      keyring: RIG_KEYRING,
+      files: { "tls.crt": fixture("upstream.crt"), "tls.key": fixture("upstream.key") },
+    });
+    /** What was agreed on and the status line, or the code of the alert. */
+    const offer = (ALPNProtocols: string[], version: string) =>
+      new Promise<string>((done) => {
+        const at = { port: gateway.port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols };
+        const socket = connectTls(at, () => socket.write(`GET /x HTTP/${version}\r\nHost: a\r\n\r\n`));
+        socket.once("error", (error: NodeJS.ErrnoException) => done(String(error.code)));
+        socket.once("data", (chunk: Buffer) => {
+          done(`${socket.alpnProtocol || "nothing"}: ${chunk.toString("latin1").split("\r\n")[0]}`);
+          socket.destroy();
+        });
+      });
+    expect(await offer(["http/1.0"], "1.0")).toBe("http/1.0: HTTP/1.1 401 Unauthorized");
+    expect(await offer(["http/1.0", "http/1.1"], "1.1")).toBe("http/1.1: HTTP/1.1 401 Unauthorized");
+    expect(await offer(["h2", "http/1.1"], "1.1")).toBe("http/1.1: HTTP/1.1 401 Unauthorized");
+    expect(await offer([], "1.1")).toBe("nothing: HTTP/1.1 401 Unauthorized");
+    expect(await offer(["h2"], "1.1")).toBe("ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL");
+    await gateway.stop();
+  });
 });
 
 /** What of an answer has to be the same on both ways: all but who it is for, when it was made and the order of its fields. */
