@@ -105,7 +105,7 @@ export interface ClientMessages {
   readonly canPass: boolean;
   /**
    * Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. latin1.
-   * `idleMs` is how long its client may leave it lying: for an answer that does not go to the socket at once.
+   * `idleMs`: how long its client may leave it lying before the connection is closed.
    */
   pass(answer: string, status: number, idleMs: number): void;
   /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */

@@ -174,9 +174,6 @@ export class Gateway implements RequestHandler {
     // The body of a refused request is not read to its end, and what follows it is not a request.
     if (hasBody(exchange) || ENDS_CONNECTION.has(reason.code)) client.keepAlive = false;
     this.#send(exchange, envelope);
-    // A client that does not take its answer does not keep the connection for ever.
-    const { socket } = client;
-    if (socket.writableLength > 0) socket.setTimeout(exchange.idleMs);
   }
 
   #send(exchange: Exchange, { status, headers, body, bytes }: Envelope): void {
@@ -187,9 +184,11 @@ export class Gateway implements RequestHandler {
       answerWhole(exchange, status, formatStatusLine(status, phrase), formatFields(headers), false, sent);
       return;
     }
-    const { response } = exchange;
+    const { response, socket } = exchange;
     response.writeHead(status, phrase, headers);
     response.end(body);
+    // A client that does not take its answer does not keep the connection for ever.
+    if (socket.writableLength > 0) socket.setTimeout(exchange.idleMs);
   }
 
   /** A defect of ours: it is told as one, and goes to the log. */

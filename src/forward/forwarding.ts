@@ -453,7 +453,6 @@ export class Forwarding implements UpstreamHandler {
     const body = chunk === null ? "" : chunk.toString("latin1");
     if (this.idleMs > 0) exchange.idleMs = this.idleMs;
     answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, body);
-    if (exchange.socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
   }
 

@@ -60,21 +60,26 @@ export class NodeMessages implements ClientMessages {
     return !this.response.headersSent && this.response.socket === this.socket;
   }
 
-  pass(answer: string, status: number): void {
+  pass(answer: string, status: number, idleMs: number): void {
     const { request, response, socket } = this;
     this.#passed = true;
     // For whoever listens to 'finish' with us.
     response.statusCode = status;
     socket.write(answer, "latin1");
-    // A request that is being parsed is not over before its parser is done with it.
-    if (socket.writableLength > 0) socket.write("", () => finish(this));
-    else if (request.complete) finish(this);
-    else process.nextTick(finish, this);
+    if (socket.writableLength > 0) {
+      socket.setTimeout(idleMs);
+      socket.write("", () => finish(this));
+    } else if (request.complete) {
+      finish(this);
+    } else {
+      // A request that is being parsed is not over before its parser is done with it.
+      process.nextTick(finish, this);
+    }
   }
 
   giveBackTimeout(ms: number): void {
     // Behind an answer, Node has set the time-out of a connection between requests.
-    if (!this.#passed && !this.response.writableFinished) this.socket.setTimeout(ms);
+    if (!this.response.writableFinished) this.socket.setTimeout(ms);
   }
 }
 

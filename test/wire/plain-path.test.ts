@@ -483,7 +483,7 @@ describe("a plain request", () => {
   });
 });
 
-/** One by one, so that all of them are read without Node's server: a stranger's answer comes behind each. */
+/** One by one, so that none is read behind another: a stranger's answer comes behind each. */
 async function askUntilClosed(rig: Rig, request: string): Promise<void> {
   const [client, other] = [await rig.connect(), await rig.connect()];
   client.socket.pause();
@@ -499,13 +499,18 @@ async function askUntilClosed(rig: Rig, request: string): Promise<void> {
 }
 
 describe("an upstream's time-out for those who fall silent", () => {
-  it("holds for clients that take no answers in one piece, whatever a connection may be idle", async () => {
-    const rig = await Rig.start({ limits: { idleTimeout: "10m" } });
-    rig.upstream.script = (request) =>
-      request.target === "/quick" ? answer(200, "x".repeat(12_000)) : answerOk(request);
-    await askUntilClosed(rig, get("/quick", auth()));
-    await rig.stop();
-  });
+  it.each([
+    ["read without Node's server", get("/quick", auth())],
+    ["of Node's server", `\r\n${get("/quick", auth())}`],
+  ])(
+    "holds for clients that take no answers in one piece to requests %s, whatever a connection may be idle",
+    async (_, request) => {
+      const rig = await Rig.start({ limits: { idleTimeout: "10m" } });
+      rig.upstream.script = (seen) => (seen.target === "/quick" ? answer(200, "x".repeat(12_000)) : answerOk(seen));
+      await askUntilClosed(rig, request);
+      await rig.stop();
+    },
+  );
 });
 
 describe("a reload", () => {
