@@ -12,4 +12,6 @@ async function main(args: readonly string[]): Promise<void> {
     const { run } = await import("./cli/cli.ts");
     process.exitCode = await run(args);
   }
+  // A worker that could not start would be kept by its channel to the process that holds it, which waits for its end.
+  if (process.exitCode !== 0) process.channel?.unref();
 }

@@ -3,7 +3,7 @@ import { startAdminServer } from "../admin/server.ts";
 import type { Prepared } from "../assembly/prepare.ts";
 import { exitOnCrash } from "../telemetry/crash.ts";
 import { createTelemetry } from "../telemetry/telemetry.ts";
-import { runWorkers, WorkerStartFailed } from "../workers.ts";
+import { type RunningWorkers, runWorkers, WorkerStartFailed } from "../workers.ts";
 import { CommandFailure, EXIT, type ExitStatus } from "./exit.ts";
 import { listenFailure } from "./run.ts";
 import { onSignals } from "./signals.ts";
@@ -24,12 +24,14 @@ export async function runWithWorkers(configPath: string, prepared: Prepared): Pr
   const { log } = telemetry;
   // They are one instance: a request that went through one of them went through all.
   process.env.SENTINEL_WORKER_OF = randomBytes(6).toString("hex");
+  let running: RunningWorkers | null = null;
   try {
     const workers = await runWorkers({
       count: compiled.workers,
       log,
       drainTimeoutMs: config.drain.delay + config.drain.timeout + DRAIN_SLACK_MS,
     });
+    running = workers;
     const { redact, flushSync } = telemetry;
     exitOnCrash({ log, redact, drain: () => workers.drain(), flush: async () => flushSync() });
     const admin = await startAdminServer({
@@ -52,6 +54,8 @@ export async function runWithWorkers(configPath: string, prepared: Prepared): Pr
     await admin.close();
     return EXIT.done;
   } catch (error) {
+    // Without the admin listener nobody could see them, and they would keep this process.
+    running?.kill();
     // A worker that could not start has said why.
     if (error instanceof WorkerStartFailed) throw new CommandFailure(EXIT.notSo, error.message);
     throw listenFailure(error);

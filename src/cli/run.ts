@@ -68,11 +68,30 @@ async function start(
   }
 }
 
-/** An address that is taken or may not be used is the operator's to mend, and needs no stack. */
+const LISTEN_FAILURES: Readonly<Record<string, string>> = {
+  EADDRINUSE: "is in use",
+  EACCES: "may not be used",
+  EADDRNOTAVAIL: "is not this machine's",
+  ENOTFOUND: "can not be found",
+  EAI_AGAIN: "can not be found now",
+};
+
+/** An address that is taken, unknown or may not be used is the operator's to mend, and needs no stack. */
 export function listenFailure(error: unknown): unknown {
-  const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-  if (code !== "EADDRINUSE" && code !== "EACCES" && code !== "EADDRNOTAVAIL") return error;
-  const reasons = { EADDRINUSE: "is in use", EACCES: "may not be used", EADDRNOTAVAIL: "is not this machine's" };
-  const where = port === undefined ? (address ?? "") : `${address ?? ""}:${port}`;
-  return new CommandFailure(EXIT.notSo, `The address ${where} ${reasons[code]}.`);
+  const { code = "", address = "", port, hostname } = error as NodeJS.ErrnoException & Address;
+  const reason = LISTEN_FAILURES[code];
+  if (reason === undefined) return error;
+  return new CommandFailure(EXIT.notSo, `The address ${hostname ?? formatAddress(address, port)} ${reason}.`);
+}
+
+/** What Node's errors say of where: `hostname` of a name that was looked up, a port of -1 of a socket's path. */
+interface Address {
+  readonly address?: string;
+  readonly port?: number;
+  readonly hostname?: string;
+}
+
+function formatAddress(address: string, port: number | undefined): string {
+  if (port === undefined || port < 0) return `unix:${address}`;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
