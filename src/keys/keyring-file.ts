@@ -1,10 +1,10 @@
 import { Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from "yaml";
+import { findNearest } from "../nearest.ts";
 import { grantProblem } from "../permissions/permission.ts";
 import { hashKey } from "./bearer.ts";
 import { parseInstant } from "./instant.ts";
 import { isLabel } from "./key-fields.ts";
 import { maskSecrets, maskSourceLine } from "./mask.ts";
-import { nearest } from "./nearest.ts";
 import { parsePlainYaml } from "./plain-yaml.ts";
 import { type EpochMs, grantsOf, type Identity, isKeyHash, type JsonObject, type KeyRecord } from "./root-key.ts";
 import type { Keyring } from "./source.ts";
@@ -229,7 +229,7 @@ class KeyringReader {
     }
     const workspaceId = this.#label(members.get("workspaceId"), "workspaceId");
     if (workspaceId !== null && !workspaces.has(workspaceId)) {
-      const near = nearest(workspaceId, workspaces.keys());
+      const near = findNearest(workspaceId, workspaces.keys());
       this.#problem(members.get("workspaceId"), notDefined("workspace", workspaceId, near, "workspaces"));
     }
     const permissions = this.#permissions(members.get("permissions"));
@@ -291,7 +291,7 @@ class KeyringReader {
   #roleNames(node: Node | undefined, roles: ReadonlyMap<string, unknown>): readonly string[] {
     return this.#strings(node, "roles", (name, item) => {
       if (roles.has(name)) return;
-      this.#problem(item, notDefined("role", name, nearest(name, roles.keys()), "roles"));
+      this.#problem(item, notDefined("role", name, findNearest(name, roles.keys()), "roles"));
     });
   }
 
@@ -403,7 +403,7 @@ class KeyringReader {
   #unknown(name: string, what: string, allowed: readonly string[]): string {
     const advice = Object.hasOwn(ADVICE, name) ? ADVICE[name] : undefined;
     if (advice !== undefined && allowed === KEY_MEMBERS) return advice;
-    const near = nearest(name, allowed);
+    const near = findNearest(name, allowed);
     const hint = near === null ? `: ${what} has ${allowed.join(", ")}` : `; did you mean "${near}"?`;
     return `unknown member "${name}"${hint}`;
   }
