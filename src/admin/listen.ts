@@ -1,20 +1,7 @@
 import { once } from "node:events";
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, type Server } from "node:net";
-
-/** Where a server waits for connections. */
-export type ListenAddress =
-  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
-  | { readonly kind: "unix"; readonly path: string };
-
-/** `127.0.0.1:9090`, `[::1]:9090`, `:9090` (every address) or `unix:/run/sentinel.sock`; null when it is none of these. */
-export function parseListenAddress(text: string): ListenAddress | null {
-  if (text.startsWith("unix:")) return text.length > 5 ? { kind: "unix", path: text.slice(5) } : null;
-  const [, host = "", digits = ""] = /^(\[[0-9A-Fa-f:.]+\]|[^:[\]\s/]*):(\d{1,5})$/.exec(text) ?? [];
-  const port = Number(digits);
-  if (digits === "" || port > 65_535) return null;
-  return { kind: "tcp", host: host === "" ? "::" : host.replace(/^\[|\]$/g, ""), port };
-}
+import type { ListenAddress } from "../config/addresses.ts";
 
 /** Resolves with the address it listens on, as `http://127.0.0.1:9090` or `unix:/path`. Rejects with the system's error. */
 export async function listen(server: Server, address: ListenAddress): Promise<string> {

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { ListenAddress } from "../config/addresses.ts";
 import { EXPOSITION_CONTENT_TYPE } from "../telemetry/exposition.ts";
 import type { Log } from "../telemetry/logger.ts";
 import { formatScrapes, type Scrape } from "../telemetry/scrape.ts";
-import { type ListenAddress, listen } from "./listen.ts";
+import { listen } from "./listen.ts";
 import { createRates } from "./rates.ts";
 import { type AdminState, isReady } from "./state.ts";
 import { formatStatusPage, STATUS_PAGE_HEADERS } from "./status-page.ts";

@@ -5,8 +5,8 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { parseListenAddress } from "../../src/admin/listen.ts";
 import { type AdminOptions, startAdminServer } from "../../src/admin/server.ts";
+import { parseListenAddress } from "../../src/config/addresses.ts";
 import { collectScrape } from "../../src/telemetry/scrape.ts";
 import { bundle, exchangeOf, metricsFor } from "../telemetry/support.ts";
 import { ask, stateOf } from "./support.ts";
@@ -14,8 +14,8 @@ import { ask, stateOf } from "./support.ts";
 async function start(options: Partial<Omit<AdminOptions, "listen">> = {}, address = "127.0.0.1:0") {
   const metrics = metricsFor();
   const events: string[] = [];
-  const listen = parseListenAddress(address);
-  if (listen === null) throw new Error(`${address} is no address`);
+  const listen = parseListenAddress(address, true);
+  if ("wrong" in listen) throw new Error(`${address} ${listen.wrong}`);
   const server = await startAdminServer({
     state: () => stateOf(),
     scrapes: async () => [await collectScrape(metrics)],
@@ -202,23 +202,5 @@ describe("a port", () => {
     const closed = once(socket, "close");
     await admin.server.close();
     await closed;
-  });
-});
-
-describe("parseListenAddress", () => {
-  it.each([
-    ["127.0.0.1:9090", { kind: "tcp", host: "127.0.0.1", port: 9090 }],
-    ["[::1]:9090", { kind: "tcp", host: "::1", port: 9090 }],
-    ["localhost:0", { kind: "tcp", host: "localhost", port: 0 }],
-    [":9090", { kind: "tcp", host: "::", port: 9090 }],
-    ["unix:/run/s.sock", { kind: "unix", path: "/run/s.sock" }],
-    ["unix:", null],
-    ["9090", null],
-    ["::1:9090", null],
-    ["localhost:65536", null],
-    ["localhost:", null],
-    ["a b:1", null],
-  ])("%s", (text, expected) => {
-    expect(parseListenAddress(text)).toEqual(expected);
   });
 });
