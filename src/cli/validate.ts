@@ -33,12 +33,12 @@ export function addValidateCommand(program: Command, io: CommandIo, finish: (sta
     });
 }
 
-function summary(file: string, { problems, valid, keyringKeys }: ConfigCheck): string {
+function summary(file: string, { problems, valid, keyring }: ConfigCheck): string {
   if (problems.length > 0 || valid === null)
     return `${counted(problems.length, "mistake")}; nothing is valid until they are gone.`;
   const { routes, upstreams, keys } = valid.config;
   const source =
-    keyringKeys === null ? `keys from ${keys.source.type}` : `a keyring with ${counted(keyringKeys, "key")}`;
+    keyring === null ? `keys from ${keys.source.type}` : `a keyring with ${counted(keyring.records.length, "key")}`;
   return `${file} is valid: ${counted(routes.length, "route")}, ${counted(upstreams.length, "upstream")}, ${source}.`;
 }
 

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { parseKeyring } from "../keys/keyring-file.ts";
+import type { Keyring } from "../keys/source.ts";
 import { type CompiledConfig, compileConfig } from "./compile.ts";
 import type { Environment } from "./environment.ts";
 import { displayName, loadConfig } from "./load.ts";
@@ -14,31 +15,34 @@ export interface ConfigCheck {
   readonly warnings: readonly Problem[];
   /** Null where there are mistakes in the configuration. */
   readonly valid: { readonly config: Config; readonly compiled: CompiledConfig } | null;
-  /** How many keys the keyring has; null where keys do not come from a file, or it has mistakes. */
-  readonly keyringKeys: number | null;
+  /** Null where keys do not come from a file, or it has mistakes. */
+  readonly keyring: Keyring | null;
+  /** Every file that was read or is named, absolute: what to watch. */
+  readonly files: readonly string[];
 }
 
-/** Checks a configuration and its keyring without starting anything. Mistakes in one do not hide those in the other. */
+/**
+ * Reads a configuration and its keyring, and starts nothing. Mistakes in one do not hide those in the other. Never
+ * rejects.
+ */
 export async function checkConfiguration(path: string, env: Environment): Promise<ConfigCheck> {
   const loaded = await loadConfig(path, env);
   const compiled = loaded.ok ? compileConfig(loaded.config, loaded.problemAt) : loaded;
-  const keyring = await checkKeyring(loaded.keyring);
+  const { keyring, problems: keyringProblems } = await readKeyring(loaded.keyring);
   const problems = compiled.ok ? [] : compiled.problems;
   return {
-    problems: [...problems, ...sortProblems(keyring.problems)],
+    problems: [...problems, ...sortProblems(keyringProblems)],
     warnings: compiled.ok ? compiled.warnings : [],
     valid: loaded.ok && compiled.ok ? { config: loaded.config, compiled } : null,
-    keyringKeys: keyring.keys,
+    keyring,
+    files: loaded.files,
   };
 }
 
-interface KeyringCheck {
-  readonly keys: number | null;
-  readonly problems: readonly Problem[];
-}
+type KeyringReading = Pick<ConfigCheck, "keyring" | "problems">;
 
-async function checkKeyring(path: string | null): Promise<KeyringCheck> {
-  if (path === null) return { keys: null, problems: [] };
+async function readKeyring(path: string | null): Promise<KeyringReading> {
+  if (path === null) return { keyring: null, problems: [] };
   const file = displayName(path);
   let text: string;
   try {
@@ -49,9 +53,9 @@ async function checkKeyring(path: string | null): Promise<KeyringCheck> {
       code === "ENOENT"
         ? "there is no keyring here; `sentinel keys create` makes one, and an empty file is a keyring without keys"
         : `the keyring can not be read: ${code}`;
-    return { keys: null, problems: [{ file, line: 1, column: 1, message, sourceLine: "" }] };
+    return { keyring: null, problems: [{ file, line: 1, column: 1, message, sourceLine: "" }] };
   }
   const reading = parseKeyring(text, file);
-  if (reading.kind === "problems") return { keys: null, problems: reading.problems };
-  return { keys: reading.keyring.records.length, problems: [] };
+  if (reading.kind === "problems") return { keyring: null, problems: reading.problems };
+  return { keyring: reading.keyring, problems: [] };
 }
