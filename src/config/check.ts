@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { parseKeyring } from "../keys/keyring-file.ts";
 import type { Keyring } from "../keys/source.ts";
@@ -44,18 +45,23 @@ type KeyringReading = Pick<ConfigCheck, "keyring" | "problems">;
 async function readKeyring(path: string | null): Promise<KeyringReading> {
   if (path === null) return { keyring: null, problems: [] };
   const file = displayName(path);
-  let text: string;
+  const unreadable = (message: string): KeyringReading => ({
+    keyring: null,
+    problems: [{ file, line: 1, column: 1, message, sourceLine: "" }],
+  });
+  let bytes: Buffer;
   try {
-    text = await readFile(path, "utf8");
+    bytes = await readFile(path);
   } catch (error) {
     const { code = "it can not be opened" } = error as NodeJS.ErrnoException;
     const message =
       code === "ENOENT"
         ? "there is no keyring here; `sentinel keys create` makes one, and an empty file is a keyring without keys"
         : `the keyring can not be read: ${code}`;
-    return { keyring: null, problems: [{ file, line: 1, column: 1, message, sourceLine: "" }] };
+    return unreadable(message);
   }
-  const reading = parseKeyring(text, file);
+  if (!isUtf8(bytes)) return unreadable("the keyring can not be read: it is not UTF-8 text");
+  const reading = parseKeyring(bytes.toString(), file);
   if (reading.kind === "problems") return { keyring: null, problems: reading.problems };
   return { keyring: reading.keyring, problems: [] };
 }

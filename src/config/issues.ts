@@ -158,7 +158,8 @@ function butIs(issue: Issue, path: Path, value: unknown, { isSecret }: IssueCont
     const names = options.filter((option) => typeof option === "string");
     return `, not "${shorten(value)}"${didYouMean(value, names)}`;
   }
-  return Array.isArray(value) ? ", not a list" : issue.code === "invalid_type" ? ", not a mapping" : "";
+  if (Array.isArray(value)) return issue.code === "too_small" ? "; it is empty" : ", not a list";
+  return issue.code === "invalid_type" ? ", not a mapping" : "";
 }
 
 function wantsText(issue: Issue): boolean {

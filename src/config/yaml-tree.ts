@@ -335,6 +335,8 @@ function describeSyntax(error: YAMLError, text: string): string {
     case "MULTILINE_IMPLICIT_KEY":
       return 'a value can not hold ": " unless it is in quotes; or is a line break missing?';
     case "MISSING_CHAR":
+      if (error.message.startsWith("Sequence item without"))
+        return 'an entry of the list above begins with "- ", all of them in one column; is something here one space off?';
       return `${error.message.replace(/ at .*$|:.*$/s, "")}; is a quote, bracket or colon missing?`;
     case "BAD_DQ_ESCAPE":
       return "this escape is unknown in double quotes; use single quotes";

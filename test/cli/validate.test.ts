@@ -51,6 +51,14 @@ describe("sentinel validate", () => {
     expect(out).toContain('unknown member "nam" in "routes[0]"; did you mean "name"?');
   });
 
+  test("refuses a keyring that is not UTF-8, rather than take another text for it", async () => {
+    write("sentinel.yaml", VALID);
+    writeFileSync(join(cwd, "keys.yaml"), Buffer.from("roles:\n  - { name: caf\u00e9, permissions: [] }\n", "latin1"));
+    const { status, out } = await validate();
+    expect(out).toContain("keys.yaml:1:1: the keyring can not be read: it is not UTF-8 text\n");
+    expect(status).toBe(1);
+  });
+
   test("prints the list as JSON", async () => {
     write("sentinel.yaml", `lisen: 1\n${VALID}`);
     const { status, out, err } = await validate("--json");

@@ -298,9 +298,14 @@ describe("mistakes", () => {
     [
       "an empty list",
       REST.replace("- { name: all, upstream: orders }", "[]"),
-      ['6:3: "routes" must have at least one entry, not a list'],
+      ['6:3: "routes" must have at least one entry; it is empty'],
     ],
     ["a member given twice", `workers: 1\nworkers: 2${REST}`, ['2:1: "workers" is given twice; keep one of them']],
+    [
+      "an entry that is indented more than those below it",
+      "routes:\n   - name: a\n    upstream: b\n",
+      ['3:1: an entry of the list above begins with "- ", all of them in one column; is something here one space off?'],
+    ],
     ["a tab", "limits:\n\theaderLines: 1\n", ["2:1: a tab can not indent YAML; use spaces"]],
     ["two documents", `listen: a\n---\nlisten: b\n`, ["2:1: a second document begins here; a file holds one"]],
     [
