@@ -1,8 +1,7 @@
-import type { RedisSettings } from "../config/compile.ts";
 import type { Config } from "../config/schema.ts";
 import { createKeyringSource } from "../keys/keyring-source.ts";
 import type { ChangeTarget } from "../keys/memory-source.ts";
-import type { KeyLog, RedisConnection } from "../keys/redis-connection.ts";
+import type { KeyLog, RedisConnection, RedisSettings } from "../keys/redis-connection.ts";
 import type { Keyring, KeySource } from "../keys/source.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -48,8 +47,6 @@ function openKeyring(path: string, keyring: Keyring | null, { metrics }: OpenKey
 
 const MONO = () => performance.now();
 
-/** How long a look-up that began before a `forget` may still be under way, beyond the time-out of one. */
-const LATE_MS = 60_000;
 /** How far the clocks of instances may be apart. */
 const SKEW_MS = 5000;
 /** How long `sentinel keys forget KEY_ID` can find the hash of an id that the service gave. */
@@ -115,17 +112,17 @@ async function openOrigin(
   const common = { now: Date.now, mono: MONO, observer, log };
   if (source.type === "http") {
     const { createHttpSource } = await import("../keys/http-source.ts");
-    const headers = source.headers as Readonly<Record<string, string>>;
+    const { headers } = source;
     const service = createHttpSource({ url: source.url, headers, timeout: source.timeout }, common);
     if (shared === null || !cache.shared) return { origin: service, copies: null };
-    const { createSharedSource } = await import("../keys/shared-source.ts");
+    const { createSharedSource, forgottenMsOf } = await import("../keys/shared-source.ts");
     const { createRedisLayout } = await import("../keys/redis-layout.ts");
     const copies = createSharedSource(
       service,
       {
         sharedFreshMs: cache.sharedFresh,
         idLifetimeMs: ID_LIFETIME_MS,
-        forgottenMs: source.timeout + LATE_MS,
+        forgottenMs: forgottenMsOf(source.timeout),
       },
       { ...common, redis: shared.commands, layout: createRedisLayout(shared.settings.keyPrefix) },
     );

@@ -34,9 +34,6 @@ export const openConfiguredStore: OpenStore = async (configFile, io) => {
   return { ...common, name: "Redis", store: await openRedisStore(config) };
 };
 
-/** Longer than any look-up lasts that can have begun before a `forget`. */
-const FORGOTTEN_MS = 60_000;
-
 async function openRedisStore(config: Config): Promise<KeyStore> {
   const { redis, keys } = config;
   if (redis === undefined) {
@@ -50,33 +47,16 @@ async function openRedisStore(config: Config): Promise<KeyStore> {
   const { connectRedis } = await import("../keys/redis-connection.ts");
   const { createRedisLayout } = await import("../keys/redis-layout.ts");
   const { createRedisStore } = await import("../keys/redis-store.ts");
+  const { forgottenMsOf } = await import("../keys/shared-source.ts");
   // What it would say, the command says when it fails.
-  const connection = await connectRedis(redisSettings(redis), { log: () => {}, mono: () => performance.now() });
+  const connection = await connectRedis(redis, { log: () => {}, mono: () => performance.now() });
   return createRedisStore(connection, {
     layout: createRedisLayout(redis.keyPrefix),
     keyPrefix: keys.prefix,
     records: keys.source.type === "http" ? "service" : "redis",
-    forgottenMs: FORGOTTEN_MS,
+    forgottenMs: forgottenMsOf(keys.source.type === "http" ? keys.source.timeout : 0),
     now: Date.now,
   });
-}
-
-type RedisSettings = Parameters<typeof import("../keys/redis-connection.ts")["connectRedis"]>[0];
-
-function redisSettings(redis: NonNullable<Config["redis"]>): RedisSettings {
-  const { url, sentinels, cluster, keyPrefix, commandTimeout } = redis;
-  return {
-    keyPrefix,
-    commandTimeout,
-    ...(url !== undefined && { url: plain(url) }),
-    ...(sentinels !== undefined && { sentinels: { ...sentinels, password: plain(sentinels.password) } }),
-    ...(cluster !== undefined && { cluster: { ...cluster, password: plain(cluster.password) } }),
-  };
-}
-
-/** The loader has put the content of `{ file: ... }` in its place. */
-function plain(secret: unknown): string | undefined {
-  return typeof secret === "string" ? secret : undefined;
 }
 
 /** `0.0.0.0` is where a server listens, not where a client connects. */

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { FAULT_CODES, formatFaultCode } from "../faults/catalogue.ts";
 import type { EnvelopeSettings } from "../faults/envelope.ts";
 import type { UpstreamSettings } from "../forward/upstreams.ts";
+import type { RedisSettings } from "../keys/redis-connection.ts";
 import { isFieldValue, isToken } from "../octets.ts";
 import { findConflicts } from "../routes/conflicts.ts";
 import { findOpenOverlaps, findRewriteOverlaps } from "../routes/overlap.ts";
@@ -43,15 +44,6 @@ export interface CompiledConfig {
 }
 
 /** Where Redis is: exactly one of `url`, `sentinels` and `cluster`. */
-export interface RedisSettings {
-  readonly url?: string;
-  readonly sentinels?: NonNullable<RedisConfig["sentinels"]>;
-  readonly cluster?: NonNullable<RedisConfig["cluster"]>;
-  readonly keyPrefix: string;
-  /** Milliseconds. */
-  readonly commandTimeout: number;
-}
-
 export type CompileResult =
   | ({ readonly ok: true } & CompiledConfig)
   | { readonly ok: false; readonly problems: readonly Problem[] };
@@ -173,10 +165,8 @@ function checkSourceHeader(name: string, value: string, report: Report): void {
     report.mistake(path, `the value of "${name}" must not hold line breaks or control characters`);
 }
 
-function compileRedis(
-  { url, sentinels, cluster, keyPrefix, commandTimeout }: RedisConfig,
-  report: Report,
-): RedisSettings | null {
+function compileRedis(redis: RedisConfig, report: Report): RedisSettings | null {
+  const { url, sentinels, cluster } = redis;
   const given = Object.entries({ url, sentinels, cluster }).flatMap(([name, value]) =>
     value === undefined ? [] : [name],
   );
@@ -203,13 +193,7 @@ function compileRedis(
       report.mistake(["redis", member, "hosts", i], `"hosts[${i}]" must be host:port such as redis-0:6379`);
     }
   }
-  return {
-    ...(url !== undefined && { url }),
-    ...(sentinels !== undefined && { sentinels }),
-    ...(cluster !== undefined && { cluster }),
-    keyPrefix,
-    commandTimeout,
-  };
+  return redis;
 }
 
 function isRedisUrl(text: string): boolean {

@@ -6,9 +6,10 @@ import { SourceUnavailable } from "./source.ts";
 export interface RedisSettings {
   readonly url?: string | undefined;
   /** Redis' own sentinels. */
-  readonly sentinels?: RedisNodes & { readonly name: string };
-  readonly cluster?: RedisNodes;
+  readonly sentinels?: (RedisNodes & { readonly name: string }) | undefined;
+  readonly cluster?: RedisNodes | undefined;
   readonly keyPrefix: string;
+  /** Milliseconds. */
   readonly commandTimeout: number;
 }
 

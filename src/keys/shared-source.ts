@@ -12,7 +12,7 @@ export interface SharedSettings {
   readonly sharedFreshMs: number;
   /** How long the hash of an id is kept, so that `sentinel keys forget KEY_ID` finds it. */
   readonly idLifetimeMs: number;
-  /** Longer than a look-up at the service can take: how long the mark of a change holds off what began before it. */
+  /** How long the mark of a change holds off what began before it: `forgottenMsOf` the service's time-out. */
   readonly forgottenMs: number;
 }
 
@@ -23,6 +23,11 @@ export interface SharedSourceDeps {
   readonly mono: () => number;
   readonly observer: LookupObserver;
   readonly log: KeyLog;
+}
+
+/** Longer than a look-up can be under way at a service that is given `timeoutMs` for one. */
+export function forgottenMsOf(timeoutMs: number): number {
+  return timeoutMs + 60_000;
 }
 
 /** A copy from further ahead than this was written by a clock that is wrong. */

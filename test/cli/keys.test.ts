@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { CommandFailure, type CommandIo, EXIT } from "../../src/cli/exit.ts";
 import type { OpenedStore } from "../../src/cli/key-store.ts";
 import { addKeysCommands } from "../../src/cli/keys.ts";
@@ -10,6 +10,7 @@ import { hashKey } from "../../src/keys/bearer.ts";
 import { createKeyringStore } from "../../src/keys/keyring-store.ts";
 import type { Keyring, KeyStore, SharedKeyStore, WaitReport } from "../../src/keys/source.ts";
 import { IncompleteChange, KeyStoreRefusal, SourceUnavailable } from "../../src/keys/source.ts";
+import { describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
 
 interface Outcome {
   readonly status: number;
@@ -519,13 +520,29 @@ describe("a store that instances share", () => {
   });
 });
 
-describe("the configured store", () => {
-  const config = (source: string, rest = "") => `listen: 127.0.0.1:8123
+const config = (source: string, rest = "") => `listen: 127.0.0.1:8123
 keys: { prefix: acme_, source: ${source} }
 upstreams: [{ name: a, targets: [http://127.0.0.1:9] }]
 routes: [{ name: all, upstream: a }]
 ${rest}`;
 
+describeRedis("the mark of a forget", () => {
+  let redis: TestRedis;
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  afterAll(() => redis?.close());
+
+  it("lasts longer than a look-up at a slow key service can", async () => {
+    opened = null;
+    const source = "{ type: http, url: http://127.0.0.1:9/, timeout: 5m }";
+    await writeFile(join(folder, "sentinel.yaml"), config(source, `redis: { url: ${redis.url} }\n`));
+    expect(await keys(["forget", HASH])).toMatchObject({ status: EXIT.done });
+    expect(Number(redis.cli("PTTL", `sentinel:key:${HASH}`))).toBeGreaterThan(5 * 60_000);
+  });
+});
+
+describe("the configured store", () => {
   beforeEach(() => {
     opened = null;
   });
