@@ -8,6 +8,11 @@ import type { WaitingUpgrade } from "./waiting-upgrade.ts";
 /** How long the rest of a refused request may go on arriving before the connection is cut. */
 const LINGER_MS = 1000;
 
+/** The heads of so many bytes may wait as requests: not less than a client may send before its turn as bytes. */
+const WAITING_BYTES_MAX = 64 * 1024;
+/** What a field costs beyond its bytes, about. */
+const FIELD_BYTES = 64;
+
 /**
  * One client connection. Its requests are handled one at a time, in order, however many were sent at once: so answers
  * come in order, an error behind them too, and one connection can not take the gateway for itself.
@@ -22,7 +27,9 @@ export class Connection {
   lastBusyAt = performance.now();
   /** What the parser gave up on, to be answered behind the requests before it. Nothing is read after it. */
   failure: Fault | null = null;
-  /** A request for another protocol that arrived behind an unfinished one. */
+  /** As much waits as may: `maxPipelined` requests, or fewer with large heads. */
+  full = false;
+  /** A request for another protocol that arrived behind an unfinished one, or the first that is one too many. */
   upgrade: WaitingUpgrade | null = null;
   /** Reads the socket while Node's server does not have it; null from then on. */
   plain: PlainConnection | null = null;
@@ -30,6 +37,8 @@ export class Connection {
   peer: SocketPeer | null = null;
   /** The last answer was sent or is being sent: whatever else arrives is nobody's request. */
   closing = false;
+  /** Of the heads of those that wait. */
+  #waitingBytes = 0;
 
   constructor(socket: Socket) {
     this.socket = socket;
@@ -38,6 +47,23 @@ export class Connection {
 
   get idle(): boolean {
     return this.active === null && this.waiting.length === 0 && this.plain?.busy !== true;
+  }
+
+  /** At most so many wait at once. */
+  wait(request: IncomingMessage, response: ServerResponse, requestsMax: number): void {
+    const { waiting } = this;
+    waiting.push({ request, response });
+    this.#waitingBytes += headBytes(request);
+    this.full = waiting.length >= requestsMax || this.#waitingBytes >= WAITING_BYTES_MAX;
+  }
+
+  /** The one that waits longest; undefined when none does. */
+  nextWaiting(): WaitingRequest | undefined {
+    const next = this.waiting.shift();
+    if (next === undefined) return undefined;
+    this.#waitingBytes -= headBytes(next.request);
+    this.full = this.#waitingBytes >= WAITING_BYTES_MAX;
+    return next;
   }
 
   /**
@@ -65,6 +91,12 @@ export interface SocketPeer extends Peer {
 interface WaitingRequest {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+}
+
+function headBytes({ url, rawHeaders }: IncomingMessage): number {
+  let bytes = (url?.length ?? 0) + (FIELD_BYTES * rawHeaders.length) / 2;
+  for (const text of rawHeaders) bytes += text.length;
+  return bytes;
 }
 
 const CONNECTION = Symbol("connection");

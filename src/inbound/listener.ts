@@ -11,6 +11,7 @@ import { PlainConnection } from "./plain-connection.ts";
 import { PlainMessages } from "./plain-messages.ts";
 import { PLAIN_REQUEST_BYTES, type PlainRequest } from "./plain-request.ts";
 import { newRequestId } from "./request-id.ts";
+import { stoppableMessage } from "./stoppable-message.ts";
 import { WaitingUpgrade } from "./waiting-upgrade.ts";
 
 /** Limits on clients, in milliseconds, bytes and numbers: `limits:` of the configuration. */
@@ -106,6 +107,7 @@ export class Listener {
       // A request without Host gets our own envelope.
       requireHostHeader: false,
       noDelay: true,
+      IncomingMessage: stoppableMessage(mustStop),
     };
     this.#options = options;
     const seconds = Math.floor(limits.idleTimeout / 1000);
@@ -216,7 +218,8 @@ export class Listener {
         socket.once("close", () => this.#accepted.delete(socket));
       });
     }
-    server.on("timeout", (socket: Socket) => this.#onSilence(socket));
+    // Said of a socket as long as its parser is there; with a listener Node does nothing by itself.
+    server.on("timeout", noop);
     server.on("drop", () => this.#options.handler.dropped(null));
     // Accepting fails when descriptors run out; the listener itself goes on.
     server.on("error", (error) => this.#options.handler.dropped(error));
@@ -276,6 +279,7 @@ export class Listener {
     plain?.release();
     connection.plain = null;
     socket.setTimeout(this.#options.limits.idleTimeout);
+    socket.on("timeout", () => this.#onSilence(socket));
     this.#giveToNode(socket, bytes);
   }
 
@@ -295,14 +299,8 @@ export class Listener {
       this.#beginWithNode(connection, request, response);
       return;
     }
-    connection.waiting.push({ request, response });
-    // With each request that it has read whole Node reads on, paused or not: what is paused after that stays paused.
-    if (connection.waiting.length === this.#options.limits.maxPipelined) process.nextTick(this.#holdBack, connection);
+    connection.wait(request, response, this.#options.limits.maxPipelined);
   }
-
-  readonly #holdBack = ({ socket, waiting }: Connection): void => {
-    if (waiting.length >= this.#options.limits.maxPipelined) socket.pause();
-  };
 
   #beginWithNode(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
     this.#begin(connection, this.#messagesOf(connection, request, response));
@@ -351,10 +349,9 @@ export class Listener {
       waiting.length = 0;
       return;
     }
-    const following = waiting.shift();
+    const following = connection.nextWaiting();
     if (following !== undefined) {
       const { request, response } = following;
-      if (waiting.length < this.#options.limits.maxPipelined / 2 && socket.isPaused()) socket.resume();
       // The parser gave up within the last request that it handed on: that one is answered with the failure.
       const broken = waiting.length === 0 && connection.failure !== null && !request.complete;
       if (broken && connection.failure !== null) this.#refuseBroken(connection, request, response, connection.failure);
@@ -369,8 +366,8 @@ export class Listener {
   }
 
   /**
-   * Node detaches its parser at *every* Upgrade (and CONNECT), whatever the protocol and method, so that the ordinary
-   * ones among them have to be put back in front of it.
+   * Node detaches its parser at *every* Upgrade (and CONNECT), whatever the protocol and method, and at what has to wait
+   * (`mustStop`), so that the ordinary ones among them have to be put back in front of it.
    */
   #onUpgrade(request: IncomingMessage, socket: Socket, rest: Buffer): void {
     const connection = connectionOf(socket);
@@ -382,11 +379,9 @@ export class Listener {
       this.#upgrade(connection, request, rest);
       return;
     }
-    connection.upgrade = new WaitingUpgrade(request, socket, rest);
-    // Node has also taken away what tells the answer under way that the socket drained.
+    // Node has also taken away what tells the answers before it that the socket drained.
     const drained = () => connection.active?.response.emit("drain");
-    socket.on("drain", drained);
-    connection.active?.response.once("close", () => socket.off("drain", drained));
+    connection.upgrade = new WaitingUpgrade(request, socket, rest, drained);
   }
 
   #upgrade(connection: Connection, request: IncomingMessage, rest: Buffer): void {
@@ -462,6 +457,17 @@ export class Listener {
     const { idle, active } = connectionOf(socket);
     if (idle || active?.client.answerEnded) socket.destroy();
   }
+}
+
+/** Nothing is parsed behind its head before its turn: what may wait as requests does already, or it has a body. */
+function mustStop(request: IncomingMessage): boolean {
+  const { active, closing, failure, full } = connectionOf(request.socket);
+  if (active === null || closing || failure !== null) return false;
+  return full || hasBody(request.rawHeaders);
+}
+
+function hasBody(rawHeaders: readonly string[]): boolean {
+  return rawHeaders.some((name, at) => at % 2 === 0 && /^(?:content-length|transfer-encoding)$/i.test(name));
 }
 
 /** What Node says of bytes that are no request. */

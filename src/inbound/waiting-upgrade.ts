@@ -3,17 +3,22 @@ import type { Socket } from "node:net";
 import { HeldBytes } from "../held-bytes.ts";
 
 /**
- * A request to change protocol that waits behind an unfinished one. Node's parser has let go of its socket, and only who
- * reads sees that a client is gone: so this reads on, and ends the connection of a client that has ended its side.
+ * A request that waits behind an unfinished one, and at which Node's parser has let go of its socket: one to change
+ * protocol, or one too many. Only who reads sees that a client is gone: so this reads on, and ends the connection of a
+ * client that has ended its side.
  */
 export class WaitingUpgrade {
   readonly request: IncomingMessage;
   readonly #socket: Socket;
   readonly #held: HeldBytes;
+  readonly #drained: () => void;
 
-  constructor(request: IncomingMessage, socket: Socket, rest: Buffer) {
+  /** `drained`: for the answers before it. */
+  constructor(request: IncomingMessage, socket: Socket, rest: Buffer, drained: () => void) {
     this.request = request;
     this.#socket = socket;
+    this.#drained = drained;
+    socket.on("drain", drained);
     this.#held = new HeldBytes(socket);
     this.#held.hold(rest);
     socket.on("data", this.#onData);
@@ -24,6 +29,7 @@ export class WaitingUpgrade {
   take(): Buffer {
     this.#socket.off("data", this.#onData);
     this.#socket.off("end", this.#onEnd);
+    this.#socket.off("drain", this.#drained);
     this.#socket.pause();
     return this.#held.take();
   }
