@@ -1,5 +1,6 @@
 import type { BodyFraming, RequestHead } from "../head.ts";
 import { normalizeFieldName } from "../head.ts";
+import { PROXY_FIELDS } from "./proxy-fields.ts";
 
 /** What the upstream's request head is built from, beside the client's own. */
 export interface RequestHeadersContext {
@@ -146,13 +147,6 @@ function roleOf(name: string, trustedPeer: boolean): number {
       return COPIED;
   }
 }
-
-const PROXY_FIELDS: ReadonlySet<string> = new Set([
-  "proxy-connection",
-  "proxy-authenticate",
-  "proxy-authentication-info",
-  "proxy-authorization",
-]);
 
 /** `role` for `wanted` itself in any case; other spellings of it are dropped, other names copied. */
 function exactly(name: string, wanted: string, role: number): number {

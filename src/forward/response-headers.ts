@@ -2,6 +2,7 @@ import { formatFields } from "../answer.ts";
 import { normalizeFieldName } from "../head.ts";
 import { isFieldValue, isToken } from "../octets.ts";
 import { answerProblem } from "./answer-framing.ts";
+import { PROXY_FIELDS } from "./proxy-fields.ts";
 
 export interface ResponseHeadersContext {
   /** This instance's entry for `Via`. */
@@ -188,13 +189,6 @@ function roleOf(name: string): number {
       return COPIED;
   }
 }
-
-const PROXY_FIELDS: ReadonlySet<string> = new Set([
-  "proxy-connection",
-  "proxy-authenticate",
-  "proxy-authentication-info",
-  "proxy-authorization",
-]);
 
 const NEVER_TRAILERS: ReadonlySet<string> = new Set([
   "authorization",
