@@ -1,5 +1,5 @@
 import { type Fault, fault, isFault } from "./faults/fault.ts";
-import { isToken, trimBlanks } from "./octets.ts";
+import { isAlphanumeric, isToken, trimBlanks } from "./octets.ts";
 import { type HostAndPort, parseHost } from "./routes/host.ts";
 import { parseTarget, type Target } from "./routes/target.ts";
 
@@ -276,11 +276,6 @@ function compareName(name: string, lower: string): typeof OTHER | typeof SAME | 
     likeness = VARIANT;
   }
   return likeness;
-}
-
-function isAlphanumeric(code: number): boolean {
-  const lower = code | 0x20;
-  return (code >= 0x30 && code <= 0x39) || (lower >= 0x61 && lower <= 0x7a);
 }
 
 function joinList(list: string | null, value: string): string {

@@ -50,6 +50,19 @@ export function trimBlanks(text: string): string {
   return text.slice(start, end);
 }
 
+/** A letter or digit of ASCII. */
+export function isAlphanumeric(octet: number): boolean {
+  const lower = octet | 0x20;
+  return (octet >= 0x30 && octet <= 0x39) || (lower >= 0x61 && lower <= 0x7a);
+}
+
+/** What a hexadecimal digit stands for; -1 for what is none, as NaN is, past the end of a text. */
+export function hexDigit(octet: number): number {
+  if (octet >= 0x30 && octet <= 0x39) return octet - 0x30;
+  const lower = octet | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
 /** The table of those octets that match, by octet: 1 for them, 0 for others. Past its end it reads `undefined`. */
 export function octetSet(pattern: RegExp): Uint8Array {
   return Uint8Array.from({ length: 256 }, (_, octet) => (pattern.test(String.fromCharCode(octet)) ? 1 : 0));

@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { IN_TOKEN, isBlank, isFieldValue, isInFieldValue, isToken, octetSet, trimBlanks } from "../src/octets.ts";
+import {
+  hexDigit,
+  IN_TOKEN,
+  isAlphanumeric,
+  isBlank,
+  isFieldValue,
+  isInFieldValue,
+  isToken,
+  octetSet,
+  trimBlanks,
+} from "../src/octets.ts";
 
 const OCTETS = Array.from({ length: 256 }, (_, octet) => octet);
 /** What the RFC says, in words of its own: visible characters but delimiters. */
@@ -54,6 +64,21 @@ describe("blanks", () => {
     expect(OCTETS.filter(isBlank)).toEqual([0x09, 0x20]);
     expect(trimBlanks(" \t\u00a0a b\v\t ")).toBe("\u00a0a b\v");
     expect(trimBlanks(" \t")).toBe("");
+  });
+});
+
+describe("letters and digits", () => {
+  it("are those of ASCII", () => {
+    for (const octet of OCTETS) expect(isAlphanumeric(octet)).toBe(/[A-Za-z0-9]/.test(String.fromCharCode(octet)));
+    expect([0x141, 0x161, Number.NaN].map(isAlphanumeric)).toEqual([false, false, false]);
+  });
+
+  it("are a number where they are hexadecimal", () => {
+    for (const octet of OCTETS) {
+      const char = String.fromCharCode(octet);
+      expect(hexDigit(octet)).toBe(/[A-Fa-f0-9]/.test(char) ? Number.parseInt(char, 16) : -1);
+    }
+    expect([0x141, 0x161, Number.NaN].map(hexDigit)).toEqual([-1, -1, -1]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { IN_TOKEN, isBlank, isInFieldValue, TOKEN } from "../octets.ts";
+import { hexDigit, IN_TOKEN, isBlank, isInFieldValue, TOKEN } from "../octets.ts";
 
 /**
  * Reads HTTP/1.1 answers off the bytes of one connection, strictly: what is not clean HTTP (RFC 9112) is a problem, and
@@ -549,12 +549,6 @@ function hasVersionPrefix(text: string, to: number): boolean {
 
 function isDigit(value: number): boolean {
   return value >= 0 && value <= 9;
-}
-
-function hexDigit(code: number): number {
-  if (code >= 48 && code <= 57) return code - 48;
-  const lower = code | 32;
-  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
 }
 
 function isName(text: string, lowerCase: string): boolean {

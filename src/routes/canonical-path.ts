@@ -1,3 +1,5 @@
+import { hexDigit, isAlphanumeric } from "../octets.ts";
+
 /** A path in the one spelling that is matched, authorised, logged and forwarded. */
 export interface CanonicalPath {
   readonly kind: "path";
@@ -92,16 +94,9 @@ function refusedByte(code: number): string | null {
   return '"<>^{|}`'.includes(String.fromCharCode(code)) ? 'one of the characters "<>^{|} or a backtick' : null;
 }
 
+/** RFC 3986 section 2.3. */
 function isUnreserved(code: number): boolean {
-  const lower = code | 0x20;
-  return (
-    (lower >= 0x61 && lower <= 0x7a && code < 0x80) ||
-    (code >= 0x30 && code <= 0x39) ||
-    code === 0x2d ||
-    code === 0x2e ||
-    code === 0x5f ||
-    code === 0x7e
-  );
+  return isAlphanumeric(code) || code === 0x2d || code === 0x2e || code === 0x5f || code === 0x7e;
 }
 
 /** The byte that `%XX` at `at` stands for, -1 where that is no escape. */
@@ -109,13 +104,6 @@ function escapeAt(text: string, at: number): number {
   const high = hexDigit(text.charCodeAt(at + 1));
   const low = hexDigit(text.charCodeAt(at + 2));
   return high === -1 || low === -1 ? -1 : high * 16 + low;
-}
-
-/** NaN, past the end of a text, is no digit either. */
-function hexDigit(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const lower = code | 0x20;
-  return lower >= 0x61 && lower <= 0x66 && code < 0x80 ? lower - 0x57 : -1;
 }
 
 /** How many escapes make up the UTF-8 sequence that begins with byte `lead` at `at`; 0 where it is not well-formed. */

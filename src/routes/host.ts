@@ -1,3 +1,4 @@
+import { isAlphanumeric } from "../octets.ts";
 import type { TextProblem } from "./pattern.ts";
 import type { RouteMatch } from "./route.ts";
 
@@ -60,9 +61,7 @@ const COLON = 0x3a;
 const NO_PORT_NUMBER = -1;
 
 function isNameCharacter(code: number): boolean {
-  const lower = code | 0x20;
-  if (lower >= 0x61 && lower <= 0x7a) return code < 0x80;
-  return (code >= 0x30 && code <= 0x39) || code === 0x2d || code === 0x5f;
+  return isAlphanumeric(code) || code === 0x2d || code === 0x5f;
 }
 
 /** The number after the colon at `at`, null at the end of the field; `NO_PORT_NUMBER` where neither stands there. */
