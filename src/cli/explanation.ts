@@ -8,6 +8,7 @@ import { type EnvelopeSettings, formatEnvelope } from "../faults/envelope.ts";
 import { type Fault, fault, isFault } from "../faults/fault.ts";
 import { buildRequestHeaders } from "../forward/request-headers.ts";
 import { type RequestHead, readHead } from "../head.ts";
+import { explainMalformed } from "../keys/malformed-bearer.ts";
 import type { KeyRecord } from "../keys/root-key.ts";
 import type { Tier } from "../keys/source.ts";
 import { createPermission, formatPermission, grantFor, type Permission } from "../permissions/permission.ts";
@@ -103,12 +104,16 @@ export async function explain(described: DescribedRequest, io: CommandIo): Promi
     throw new CommandFailure(EXIT.notSo, formatProblems(opened.problems, { colour: io.colour }).trimEnd());
   const { deciding } = opened;
   try {
-    const head = readHead(described.method, target, "1.1", rawHeaders, deciding.head);
+    const asksGateway = described.method === "OPTIONS" && target === "*";
+    const head = readHead(described.method, asksGateway ? "/" : target, "1.1", rawHeaders, deciding.head);
     if (isFault(head)) return explainRefusal(null, { ...UNCLEAN, fault: head }, deciding, described, notes);
+    if (asksGateway) return explainOptions(head, described, notes);
     const verdict = await decide(head, deciding, async (maxBytes) => bodyOf(described, maxBytes));
-    return verdict.kind === "admit"
-      ? explainAdmission(head, verdict, described, notes, deciding)
-      : explainRefusal(head, verdict, deciding, described, notes);
+    if (verdict.kind === "admit") return explainAdmission(head, verdict, described, notes, deciding);
+    const why = explainMalformed(head.authorization, head.authorizationCount, deciding.keyPrefix);
+    const more =
+      verdict.label === "malformed" && why !== null ? [...notes, `Authorization is malformed: ${why}.`] : notes;
+    return explainRefusal(head, verdict, deciding, described, more);
   } finally {
     await deciding.close();
   }
@@ -117,16 +122,38 @@ export async function explain(described: DescribedRequest, io: CommandIo): Promi
 type Refusal = Extract<Verdict, { kind: "refuse" }>;
 type Admission = Extract<Verdict, { kind: "admit" }>;
 
-const UNCLEAN = {
-  kind: "refuse",
-  label: null,
+type Judged = Pick<Verdict, "evidence" | "record" | "route">;
+
+/** Of a request for which no route was looked for. */
+const UNROUTED = {
   route: null,
   record: null,
   evidence: { lookup: null, required: null, filled: [] },
-} as const satisfies Omit<Refusal, "fault">;
+} as const satisfies Judged;
+
+const UNCLEAN = { kind: "refuse", label: null, ...UNROUTED } as const satisfies Omit<Refusal, "fault">;
 
 /** Stands where an id of the exchange would be made. */
 const REQUEST_ID = "req_000000000000000";
+
+/** `OPTIONS *` is about the gateway itself, whatever the routes are. */
+function explainOptions(head: RequestHead, described: DescribedRequest, notes: readonly string[]): Explanation {
+  return {
+    ...common(head, UNROUTED, described, notes),
+    request: { method: described.method, host: head.hostField, path: "*", query: "" },
+    verdict: { admitted: true, outcome: null, code: null, detail: "OPTIONS * asks about the gateway itself" },
+    upstream: null,
+    answer: {
+      status: 204,
+      reason: STATUS_CODES[204] ?? "",
+      headers: [
+        ["X-Request-Id", REQUEST_ID],
+        ["Cache-Control", "no-store"],
+      ],
+      body: "",
+    },
+  };
+}
 
 function explainAdmission(
   head: RequestHead,
@@ -175,7 +202,7 @@ function explainRefusal(
   };
 }
 
-function common(head: RequestHead | null, verdict: Verdict, described: DescribedRequest, notes: readonly string[]) {
+function common(head: RequestHead | null, verdict: Judged, described: DescribedRequest, notes: readonly string[]) {
   const { evidence, record, route } = verdict;
   return {
     request: {

@@ -12,7 +12,7 @@ export function formatExplanation(explanation: Explanation, colour: boolean): st
     ...row("key", keyLines(explanation)),
     ...row("requires", requirementLines(explanation, paint)),
     ...row("verdict", [
-      verdict.admitted ? paint.green(verdict.outcome ?? "") : paint.red(refusal(explanation)),
+      verdict.admitted ? paint.green(verdict.outcome ?? "answered here") : paint.red(refusal(explanation)),
       ...sentence(explanation),
     ]),
     "",

@@ -121,7 +121,8 @@ const ADVICE: Readonly<Record<FaultCode, Advice>> = {
   },
   "sentinel:upstream:service_unavailable": {
     when: "The upstream refuses connections, can not be found, its certificate does not verify, or none of its targets is healthy.",
-    remedy: "Retry after `Retry-After` seconds. Operators: `sentinel_upstream_healthy`.",
+    remedy:
+      "Retry after `Retry-After` seconds. Operators: `sentinel_upstream_errors_total` has the reason, the log line the cause; `sentinel_upstream_healthy` the targets that are out.",
   },
   "sentinel:upstream:gateway_timeout": {
     when: "No connection within `timeouts.connect`, or no first byte of the answer within `timeouts.response`.",
