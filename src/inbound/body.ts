@@ -10,7 +10,6 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
   const { request, response, head } = exchange;
   if (head?.body.kind === "length" && head.body.bytes > maxBytes) return Promise.resolve(tooLarge(maxBytes));
   if (head?.expectContinue) response.writeContinue();
-  const began = performance.now();
   return new Promise((resolve) => {
     const body = new GrowingBytes();
     request.on("data", (chunk: Buffer) => {
@@ -22,10 +21,7 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
       request.pause();
       resolve(tooLarge(maxBytes));
     });
-    request.once("end", () => {
-      exchange.waitedMs = performance.now() - began;
-      resolve(body.all());
-    });
+    request.once("end", () => resolve(body.all()));
     request.once("error", () => resolve(fault("user:bad_request:request_timeout")));
     request.once("close", () => resolve(fault("user:bad_request:request_timeout")));
   });
