@@ -138,6 +138,12 @@ class Sentinel implements RunningSentinel {
     });
     const open = config.routes.filter((route) => route.auth === "none").map((route) => route.name);
     if (open.length > 0) this.telemetry.log("warn", "open_routes", { routes: open.join(", ") });
+    this.#warn(compiled.warnings);
+  }
+
+  #warn(warnings: readonly Problem[]): void {
+    if (warnings.length === 0) return;
+    this.telemetry.log("warn", "config_warnings", { warnings: warnings.map(formatProblemLine).join("\n") });
   }
 
   reload(): Promise<boolean> {
@@ -308,6 +314,7 @@ class Sentinel implements RunningSentinel {
     metrics.configGeneration(this.#snapshot.generation);
     log("info", "config_reloaded", { generation: this.#snapshot.generation, routes: next.config.routes.length });
     if (needsRestart.length > 0) log("warn", "config_needs_restart", { members: needsRestart.join(", ") });
+    this.#warn(next.compiled.warnings);
     return true;
   }
 

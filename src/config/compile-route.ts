@@ -71,7 +71,13 @@ function compilePath(
   const [member, text] = whole === undefined ? ["pathPrefix", pathPrefix] : ["path", whole];
   if (text === undefined) return ANY_PATH;
   const pattern = parsePathPattern(text, member === "path" ? "whole" : "prefix");
-  if (pattern.kind !== "problem") return pattern;
+  if (pattern.kind !== "problem") {
+    if (/\/\*+(?:\/|$)/.test(text)) {
+      const message = `"${member}" holds a segment *, which stands for itself alone; {name} stands for any segment, pathPrefix for any rest`;
+      report.warning([...path, member], message);
+    }
+    return pattern;
+  }
   report.mistake([...path, member], `"${member}" ${pattern.message}`, pattern.column - 1);
   return null;
 }

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { isFault } from "../faults/fault.ts";
 import type { TargetSettings, UpstreamSettings } from "../forward/upstreams.ts";
@@ -75,9 +76,19 @@ export function checkTlsFiles({ ca, cert, key }: TlsFiles, path: Path, report: R
   const wrong = parts.filter(([, files]) => !isUsable(files));
   for (const [member, , message] of wrong) report.mistake([...path, member], message);
   if (wrong.length > 0) return false;
-  if (isUsable({ cert, key })) return true;
-  report.mistake([...path, "key"], `the private key does not belong to the certificate in "cert"`);
-  return false;
+  if (!isUsable({ cert, key })) {
+    report.mistake([...path, "key"], `the private key does not belong to the certificate in "cert"`);
+    return false;
+  }
+  if (cert !== undefined) warnOfDates(new X509Certificate(cert), [...path, "cert"], report);
+  return true;
+}
+
+/** No mistake: a gateway must be able to start, and to reload, whatever the time is. */
+function warnOfDates({ validFrom, validTo }: X509Certificate, path: Path, report: Report): void {
+  const now = Date.now();
+  if (now > Date.parse(validTo)) report.warning(path, `this certificate has expired: it was valid to ${validTo}`);
+  else if (now < Date.parse(validFrom)) report.warning(path, `this certificate is not valid before ${validFrom}`);
 }
 
 function isUsable({ ca, cert, key }: TlsFiles): boolean {

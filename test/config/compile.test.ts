@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -11,6 +11,7 @@ let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "sentinel-compile-"));
   for (const name of ["a", "b"]) makeCertificate(name);
+  for (const file of ["expired.crt", "expired.key"]) cpSync(join("test/config/fixtures", file), join(folder, file));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -488,6 +489,18 @@ describe("warnings", () => {
       "a prefix that is never there",
       routes("{ name: a, upstream: orders, match: { pathPrefix: /a }, rewrite: { stripPrefix: /b } }"),
       ["4:85: no path of this route begins with /b: nothing is taken off"],
+    ],
+    [
+      "a certificate that has expired",
+      top("tls: { cert: { file: expired.crt }, key: { file: expired.key } }"),
+      ["1:14: this certificate has expired: it was valid to Jan  1 00:00:00 2021 GMT"],
+    ],
+    [
+      "a star that someone took for a wildcard",
+      routes("{ name: a, upstream: orders, match: { path: '/a/*' } }"),
+      [
+        '4:49: "path" holds a segment *, which stands for itself alone; {name} stands for any segment, pathPrefix for any rest',
+      ],
     ],
     [
       "a route that can not match",
