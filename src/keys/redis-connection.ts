@@ -265,6 +265,8 @@ function keepRefusal(error: unknown): RedisRefusal {
 export function describeRedisError(error: unknown): string {
   if (error instanceof RedisRefusal) return error.code;
   if (!(error instanceof Error)) return "unknown";
+  // Translated already, with the word.
+  if (error instanceof SourceUnavailable) return /\(([^()]+)\)$/.exec(error.message)?.[1] ?? "not connected";
   const reply = /^-?([A-Z]{2,20})\b/.exec(error.message)?.[1];
   if (error.name === "ReplyError") return reply ?? "ERR";
   if (error.name === "ParserError" || error.message.startsWith("Unknown RESP type")) return "not Redis";

@@ -15,6 +15,8 @@ const named = (name: string, message: string, code?: string) =>
 describe("what is said of an error of Redis", () => {
   it.each<[string, unknown, string]>([
     ["a refusal", new RedisRefusal("OOM"), "OOM"],
+    ["an outage that has its word", new SourceUnavailable("Redis is out of reach (not connected)"), "not connected"],
+    ["an outage without one", new SourceUnavailable("Redis is not ready"), "not connected"],
     ["a reply", named("ReplyError", "WRONGTYPE Operation against sentinel:key:secret"), "WRONGTYPE"],
     ["a reply without a word", named("ReplyError", "unknown command `x`, with args beginning with: secret"), "ERR"],
     ["a server that is not Redis", named("ParserError", "Protocol error, got 'H' (secret)"), "not Redis"],

@@ -54,7 +54,7 @@
 {{- if and .Values.terminationGracePeriodSeconds (ne $drain "unknown") (lt (int .Values.terminationGracePeriodSeconds) (add (atoi $drain) 5)) }}
 {{- $found = append $found (printf "`terminationGracePeriodSeconds` is %v, but drain.delay and drain.timeout take %s s: give at least %v, or leave it out." .Values.terminationGracePeriodSeconds $drain (add (atoi $drain) 5)) }}
 {{- end }}
-{{- if and .Values.config (eq $drain "unknown") (not .Values.terminationGracePeriodSeconds) (eq .Values.mode "gateway") }}
+{{- if and .Values.config (not .Values.existingConfigMap) (eq $drain "unknown") (not .Values.terminationGracePeriodSeconds) (eq .Values.mode "gateway") }}
 {{- $found = append $found "`config.drain` is filled from the environment, which the chart can not read: give `terminationGracePeriodSeconds`." }}
 {{- end }}
 
