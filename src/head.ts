@@ -1,4 +1,5 @@
 import { type Fault, fault, isFault } from "./faults/fault.ts";
+import { fieldsTooLarge, targetTooLong, tooManyFields } from "./faults/too-much.ts";
 import { isAlphanumeric, isToken, trimBlanks } from "./octets.ts";
 import { type HostAndPort, parseHost } from "./routes/host.ts";
 import { parseTarget, type Target } from "./routes/target.ts";
@@ -66,7 +67,7 @@ export function readHead(
 
   const fields = readFields(rawHeaders);
   if (isFault(fields)) return fields;
-  if (fields.bytes > limits.headerBytes) return tooManyBytes(limits.headerBytes);
+  if (fields.bytes > limits.headerBytes) return fieldsTooLarge(limits.headerBytes);
   const body = readBodyFraming(fields, httpVersion);
   if (isFault(body)) return body;
   const host = readHost(fields.host, httpVersion);
@@ -348,9 +349,7 @@ function readConnection(list: string): ConnectionOptions | Fault {
 
 function readTarget(rawTarget: string, maxBytes: number): Target | Fault {
   if (rawTarget.length > maxBytes) {
-    return fault("user:bad_request:target_too_long", {
-      detail: `The request target must not be longer than ${maxBytes} bytes`,
-    });
+    return targetTooLong(maxBytes);
   }
   if (rawTarget === "*") return invalid("The target * is for OPTIONS alone", "path");
   return parseTarget(rawTarget);
@@ -376,18 +375,6 @@ function isDefaultPort(port: number | null): boolean {
 function asksWebSocket({ upgrade }: Fields, body: BodyFraming): boolean {
   if (body.kind === "chunked" || (body.kind === "length" && body.bytes > 0)) return false;
   return upgrade !== null && /^websocket$/i.test(upgrade);
-}
-
-function tooManyFields(headerLines: number): Fault {
-  return fault("user:bad_request:headers_too_large", {
-    detail: `The request must not have more than ${headerLines} header fields`,
-  });
-}
-
-function tooManyBytes(headerBytes: number): Fault {
-  return fault("user:bad_request:headers_too_large", {
-    detail: `The request's header fields must not be larger than ${headerBytes} bytes`,
-  });
 }
 
 /** RFC 9110 section 7.6.2: a hop that can not count it down could not stop at the last one. True where there is none. */

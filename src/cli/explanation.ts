@@ -5,7 +5,8 @@ import { formatProblems } from "../config/problem.ts";
 import { decide, type Verdict } from "../decide.ts";
 import { formatFaultCode } from "../faults/catalogue.ts";
 import { type EnvelopeSettings, formatEnvelope } from "../faults/envelope.ts";
-import { type Fault, fault, isFault } from "../faults/fault.ts";
+import { type Fault, isFault } from "../faults/fault.ts";
+import { bodyTooLarge } from "../faults/too-much.ts";
 import { buildRequestHeaders } from "../forward/request-headers.ts";
 import { type RequestHead, readHead } from "../head.ts";
 import { explainMalformed } from "../keys/malformed-bearer.ts";
@@ -291,8 +292,7 @@ function splitField(field: string): [string, string] {
 function bodyOf({ body }: DescribedRequest, maxBytes: number): Buffer | Fault {
   const bytes = Buffer.from(body ?? "", "utf8");
   if (bytes.length <= maxBytes) return bytes;
-  const detail = `The request body is larger than the ${maxBytes} bytes allowed here`;
-  return fault("user:bad_request:request_body_too_large", { detail });
+  return bodyTooLarge(maxBytes);
 }
 
 function fields(flat: readonly string[]): Field[] {

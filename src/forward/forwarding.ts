@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
 import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
+import { bodyTooLarge } from "../faults/too-much.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import { isFieldValue } from "../octets.ts";
 import { earlyHintLinks } from "./early-hints.ts";
@@ -80,7 +81,7 @@ export class Forwarding implements UpstreamHandler {
     exchange.forwarding = this;
     const { maxBodyBytes } = this.admission.route;
     if (this.head.body.kind === "length" && this.head.body.bytes > maxBodyBytes) {
-      this.finishLater(tooLarge(maxBodyBytes));
+      this.finishLater(bodyTooLarge(maxBodyBytes));
       return;
     }
     exchange.upstream = this.upstream.name;
@@ -383,7 +384,7 @@ export class Forwarding implements UpstreamHandler {
     const { maxBodyBytes } = this.admission.route;
     if (exchange.bytesIn > maxBodyBytes) {
       this.call?.abort();
-      this.breakOff(tooLarge(maxBodyBytes));
+      this.breakOff(bodyTooLarge(maxBodyBytes));
       return;
     }
     if (this.call?.write(chunk) === false) {
@@ -541,11 +542,6 @@ function streams(body: BodyFraming): body is Exclude<BodyFraming, { kind: "none"
 /** A body that was read goes on with its length, however it came. */
 function framingOf(head: RequestHead, body: Buffer | null): BodyFraming {
   return body === null || head.body.kind === "none" ? head.body : { kind: "length", bytes: body.length };
-}
-
-function tooLarge(maxBodyBytes: number): Fault {
-  const detail = `The request body is larger than the ${maxBodyBytes} bytes allowed here`;
-  return fault("user:bad_request:request_body_too_large", { detail });
 }
 
 function faultOf({ reason, detail }: UpstreamError): Fault {

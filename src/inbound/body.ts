@@ -1,5 +1,6 @@
 import type { Exchange } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
+import { bodyTooLarge } from "../faults/too-much.ts";
 
 /**
  * Reads a request's whole body for `{body...}`: at most `maxBytes`, else 413. A client that waits for leave to send it
@@ -8,7 +9,7 @@ import { type Fault, fault } from "../faults/fault.ts";
  */
 export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer | Fault> {
   const { request, response, head } = exchange;
-  if (head?.body.kind === "length" && head.body.bytes > maxBytes) return Promise.resolve(tooLarge(maxBytes));
+  if (head?.body.kind === "length" && head.body.bytes > maxBytes) return Promise.resolve(bodyTooLarge(maxBytes));
   if (head?.expectContinue) response.writeContinue();
   return new Promise((resolve) => {
     const body = new GrowingBytes();
@@ -19,7 +20,7 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
         return;
       }
       request.pause();
-      resolve(tooLarge(maxBytes));
+      resolve(bodyTooLarge(maxBytes));
     });
     request.once("end", () => resolve(body.all()));
     request.once("error", () => resolve(fault("user:bad_request:request_timeout")));
@@ -55,9 +56,3 @@ class GrowingBytes {
 
 const NOTHING = Buffer.alloc(0);
 const LEAST_BYTES = 1024;
-
-function tooLarge(maxBytes: number): Fault {
-  return fault("user:bad_request:request_body_too_large", {
-    detail: `The request body is larger than the ${maxBytes} bytes allowed here`,
-  });
-}

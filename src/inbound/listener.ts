@@ -4,6 +4,7 @@ import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServ
 import { formatFields } from "../answer.ts";
 import { type ClientMessages, Exchange } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
+import { fieldsTooLarge, targetTooLong } from "../faults/too-much.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { NodeMessages } from "./node-messages.ts";
 import { findPeer } from "./peer.ts";
@@ -504,11 +505,9 @@ function endsLineBadly({ rawPacket, bytesParsed }: ParseError): boolean {
 /** Too many bytes before the end of the head: whose they are shows in where the first line came to an end. */
 function overflow({ rawPacket }: ParseError, limits: ListenerLimits): Fault {
   if (rawPacket !== undefined && firstLineBytes(rawPacket) > limits.targetBytes) {
-    const detail = `The request target must not be longer than ${limits.targetBytes} bytes`;
-    return fault("user:bad_request:target_too_long", { detail });
+    return targetTooLong(limits.targetBytes);
   }
-  const detail = `The request's header fields must not be larger than ${limits.headerBytes} bytes`;
-  return fault("user:bad_request:headers_too_large", { detail });
+  return fieldsTooLarge(limits.headerBytes);
 }
 
 /** How long the request line in these bytes is, as far as they go; 0 when they do not begin with one. */
