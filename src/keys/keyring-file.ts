@@ -150,6 +150,8 @@ class KeyringReader {
   /** Knows the anchors. */
   readonly #document: Document;
   readonly #source: Source;
+  /** What is wrong with each permission, null for nothing: most keys are granted the same ones. */
+  readonly #grantProblems = new Map<string, string | null>();
 
   constructor(contents: Node | null, document: Document, source: Source) {
     this.#contents = contents;
@@ -283,9 +285,18 @@ class KeyringReader {
 
   #permissions(node: Node | undefined): readonly string[] {
     return this.#strings(node, "permissions", (permission, item) => {
-      const problem = grantProblem(permission);
+      const problem = this.#grantProblem(permission);
       if (problem !== null) this.#problem(item, `permission '${permission}' would satisfy nothing: ${problem}`);
     });
+  }
+
+  #grantProblem(permission: string): string | null {
+    let problem = this.#grantProblems.get(permission);
+    if (problem === undefined) {
+      problem = grantProblem(permission);
+      this.#grantProblems.set(permission, problem);
+    }
+    return problem;
   }
 
   #roleNames(node: Node | undefined, roles: ReadonlyMap<string, unknown>): readonly string[] {
