@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { readFile } from "node:fs/promises";
+import { readFile } from "../files.ts";
 import { parseKeyring } from "../keys/keyring-file.ts";
 import type { Keyring } from "../keys/source.ts";
 import { type CompiledConfig, compileConfig } from "./compile.ts";

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
 import type * as z from "zod";
+import { readFile } from "../files.ts";
 import { findFurtherProblems } from "./compile.ts";
 import { salvageDraft } from "./draft.ts";
 import type { Environment } from "./environment.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { watch } from "node:fs";
-import { readFile, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { readFile, realpath, stat } from "../files.ts";
 
 export interface FileWatch {
   /** Compares now, for a SIGHUP or a test. Ends when `onChange` was called or nothing had changed. */

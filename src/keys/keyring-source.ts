@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { readFile } from "node:fs/promises";
+import { readFile } from "../files.ts";
 import { type KeyringProblem, parseKeyring } from "./keyring-file.ts";
 import type { EpochMs, KeyHash } from "./root-key.ts";
 import type { Clock, Keyring, KeySource, Lookup, LookupObserver } from "./source.ts";
