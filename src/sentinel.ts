@@ -139,6 +139,8 @@ class Sentinel implements RunningSentinel {
     const open = config.routes.filter((route) => route.auth === "none").map((route) => route.name);
     if (open.length > 0) this.telemetry.log("warn", "open_routes", { routes: open.join(", ") });
     this.#warn(compiled.warnings);
+    // Somebody waits for these lines.
+    void this.telemetry.flush();
   }
 
   #warn(warnings: readonly Problem[]): void {

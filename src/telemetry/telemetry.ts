@@ -20,6 +20,8 @@ export interface Telemetry {
   startTracing(): Promise<void>;
   /** Takes up a reloaded configuration. */
   configure(log: Config["log"], subjects: MetricSubjects): void;
+  /** Writes what waits, soon and not with the next batch. Resolves after a second at the latest. */
+  flush(): Promise<void>;
   /** Writes what waits, for the last moments of a process that can not wait. */
   flushSync(): void;
   /** Writes what waits, for a second at most. */
@@ -72,6 +74,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       record = createRecorder({ metrics, writer, log: settings, redact });
       metrics.configure(subjects);
     },
+    flush: () => writer.flush(1000),
     flushSync: () => writer.flushSync(200),
     close: () => writer.close(),
   };
