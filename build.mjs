@@ -5,7 +5,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { build } from "esbuild";
 import { formatThirdParty } from "./third-party.mjs";
@@ -20,18 +20,45 @@ const require = createRequire(import.meta.url);
 const builtinsByRequire = {
   name: "builtins-by-require",
   setup: ({ onResolve, onLoad }) => {
-    onResolve({ filter: /^node:/ }, ({ path, kind }) =>
-      kind === "import-statement" ? { path, namespace: "builtin" } : undefined,
-    );
-    onLoad({ filter: /^/, namespace: "builtin" }, ({ path }) => ({ contents: wrapBuiltin(path), resolveDir: "." }));
+    onResolve({ filter: /^node:/ }, ({ path, kind, importer }) => {
+      if (kind !== "import-statement") return undefined;
+      // Each importer has its own: it loads for what that one uses.
+      return LATE.includes(path)
+        ? { path, namespace: "late-builtin", suffix: `?${relative(import.meta.dirname, importer)}` }
+        : { path, namespace: "builtin" };
+    });
+    // What pino's writers check their arguments with. Sentinel has its own.
+    onResolve({ filter: /^assert$/ }, () => ({ path: "node:assert", namespace: "late-function" }));
+    const resolveDir = ".";
+    onLoad({ filter: /^/, namespace: "builtin" }, ({ path }) => ({ contents: wrapBuiltin(path), resolveDir }));
+    onLoad({ filter: /^/, namespace: "late-builtin" }, ({ path }) => ({ contents: wrapLate(path), resolveDir }));
+    onLoad({ filter: /^/, namespace: "late-function" }, ({ path }) => ({
+      contents: `module.exports = (...given) => require("${path}")(...given);`,
+      resolveDir,
+    }));
   },
 };
 
+/** Modules that most starts have no use for: loaded when one of their functions is called. */
+const LATE = ["node:https", "node:tls"];
+
 /** What is not imported falls away, and is not read. */
 function wrapBuiltin(path) {
-  const names = Object.keys(require(path)).filter((name) => /^[A-Za-z]\w*$/.test(name) && name !== "default");
-  const members = names.map((name) => `export const ${name} = /* @__PURE__ */ (() => builtin.${name})();`);
+  const members = namesOf(path).map((name) => `export const ${name} = /* @__PURE__ */ (() => builtin.${name})();`);
   return [`const builtin = require("${path}");`, "export default builtin;", ...members].join("\n");
+}
+
+/** The same; a class is there from the beginning, since it may be extended. */
+function wrapLate(path) {
+  const late = (name) => `export const ${name} = (...given) => require("${path}").${name}(...given);`;
+  const now = (name) => `export const ${name} = /* @__PURE__ */ (() => require("${path}").${name})();`;
+  return namesOf(path)
+    .map((name) => (/^[a-z]/.test(name) ? late(name) : now(name)))
+    .join("\n");
+}
+
+function namesOf(path) {
+  return Object.keys(require(path)).filter((name) => /^[A-Za-z]\w*$/.test(name) && name !== "default");
 }
 
 /** In sentinel.js, the command `start` is one file of its own, and the others are another bundle. */
@@ -45,6 +72,16 @@ const commandsApart = {
         import { loadCompiled } from "./load-compiled.ts";
         export const { startAlone } = loadCompiled(join(__dirname, "start.cjs"));`,
     }));
+  },
+};
+
+/** A third of all that `start` is made of: in a file of its own, a gateway with a keyring does not read it. */
+const redisApart = {
+  name: "redis-apart",
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^ioredis$/ }, () => ({ path: "./ioredis.cjs", namespace: "apart" }));
+    onResolve({ filter: /./, namespace: "apart" }, ({ path }) => ({ path, external: true }));
+    onLoad({ filter: /./, namespace: "apart" }, ({ path }) => ({ contents: `module.exports = require("${path}");` }));
   },
 };
 
@@ -72,7 +109,16 @@ const start = await build({
   entryPoints: { start: "src/cli/start-alone.ts" },
   format: "cjs",
   outExtension: { ".js": ".cjs" },
-  plugins: [builtinsByRequire],
+  plugins: [redisApart, builtinsByRequire],
+  // What load-compiled.ts runs: a function.
+  banner: { js: "(function (exports, require, module, __filename, __dirname) {" },
+  footer: { js: "})" },
+});
+const redis = await build({
+  ...options,
+  entryPoints: { ioredis: "ioredis" },
+  format: "cjs",
+  outExtension: { ".js": ".cjs" },
 });
 const commands = await build({
   ...options,
@@ -93,7 +139,10 @@ await build({
 // Node loads a CommonJS file sooner: of an ES module, its loader alone takes 10 ms.
 writeFileSync("dist/package.json", '{ "type": "commonjs" }\n');
 chmodSync("dist/sentinel.js", 0o755);
-writeFileSync("dist/THIRD_PARTY_LICENSES", formatThirdParty([...bundledFiles(start), ...bundledFiles(commands)]));
+writeFileSync(
+  "dist/THIRD_PARTY_LICENSES",
+  formatThirdParty([...bundledFiles(start), ...bundledFiles(redis), ...bundledFiles(commands)]),
+);
 
 const folder = mkdtempSync(join(tmpdir(), "sentinel-build-"));
 try {

@@ -1,5 +1,5 @@
-import { writeFileSync } from "node:fs";
-import { compiledName, formatCompiled, readWrapped, runCompiled } from "./load-compiled.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { compiledName, formatCompiled, runCompiled } from "./load-compiled.ts";
 import type { startAlone } from "./start-alone.ts";
 
 /**
@@ -9,7 +9,7 @@ import type { startAlone } from "./start-alone.ts";
 const [file = "", config] = process.argv.slice(2);
 const { script, exports } = runCompiled(file);
 process.once("message", () => {
-  writeFileSync(compiledName(file), formatCompiled(readWrapped(file), script.createCachedData()));
+  writeFileSync(compiledName(file), formatCompiled(readFileSync(file), script.createCachedData()));
   process.disconnect();
   process.kill(process.pid, "SIGTERM");
 });

@@ -5,9 +5,9 @@ import { dirname } from "node:path";
 import { Script } from "node:vm";
 
 /**
- * Runs a CommonJS file of the bundle, and gives what it exports. The build has kept what V8 made of it when it ran
- * (`compiledName`): with that a gateway starts without compiling anything, a third sooner. Any other version of Node
- * compiles the file itself.
+ * Runs a file of the bundle, which is a function of what a CommonJS module is given, in ASCII, and gives what it exports.
+ * The build has kept what V8 made of it when it ran (`compiledName`): with that a gateway starts without compiling
+ * anything, a third sooner. Any other version of Node compiles the file itself.
  */
 export function loadCompiled(file: string): unknown {
   return runCompiled(file).exports;
@@ -15,21 +15,16 @@ export function loadCompiled(file: string): unknown {
 
 /** As `loadCompiled`, with the script: the build asks it for what V8 has made. */
 export function runCompiled(file: string): { readonly script: Script; readonly exports: unknown } {
-  const source = readWrapped(file);
+  const source = readFileSync(file);
   const cachedData = readCompiled(file, source);
-  const script = new Script(source, { filename: file, ...(cachedData !== null && { cachedData }) });
+  const script = new Script(source.toString("latin1"), { filename: file, ...(cachedData !== null && { cachedData }) });
   const module = { exports: {} as unknown };
   script.runInThisContext()(module.exports, createRequire(file), module, file, dirname(file));
   return { script, exports: module.exports };
 }
 
-/** A CommonJS file as the function that Node would make of it. The bundle is ASCII. */
-export function readWrapped(file: string): string {
-  return `(function (exports, require, module, __filename, __dirname) { ${readFileSync(file, "latin1")}\n})`;
-}
-
 /** What `readCompiled` takes: V8's data behind a digest of it and the source. */
-export function formatCompiled(source: string, data: Buffer): Buffer {
+export function formatCompiled(source: Buffer, data: Buffer): Buffer {
   return Buffer.concat([digest(source, data), data]);
 }
 
@@ -41,7 +36,7 @@ export function compiledName(file: string): string {
 const DIGEST_BYTES = 32;
 
 /** V8 looks at its version and the source's length alone: what it made of another text would run in place of this one. */
-function readCompiled(file: string, source: string): Buffer | null {
+function readCompiled(file: string, source: Buffer): Buffer | null {
   let bytes: Buffer;
   try {
     bytes = readFileSync(compiledName(file));
@@ -53,6 +48,6 @@ function readCompiled(file: string, source: string): Buffer | null {
   return digest(source, data).equals(bytes.subarray(0, DIGEST_BYTES)) ? data : null;
 }
 
-function digest(source: string, data: Buffer): Buffer {
-  return createHash("sha256").update(source, "latin1").update(data).digest();
+function digest(source: Buffer, data: Buffer): Buffer {
+  return createHash("sha256").update(source).update(data).digest();
 }

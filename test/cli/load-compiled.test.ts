@@ -1,10 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { compiledName, formatCompiled, loadCompiled, readWrapped, runCompiled } from "../../src/cli/load-compiled.ts";
+import { compiledName, formatCompiled, loadCompiled, runCompiled } from "../../src/cli/load-compiled.ts";
 
-const SOURCE = "exports.answer = () => 42; exports.name = __filename; exports.path = require('node:path').sep;\n";
+const SOURCE = `(function (exports, require, module, __filename, __dirname) {
+exports.answer = () => 42; exports.name = __filename; exports.path = require('node:path').sep;
+})
+`;
 
 let folder: string;
 let file: string;
@@ -23,7 +26,7 @@ function answer(): number {
 
 /** Keeps what V8 makes of the file as it is now. */
 function keep(): Buffer {
-  const kept = formatCompiled(readWrapped(file), runCompiled(file).script.createCachedData());
+  const kept = formatCompiled(readFileSync(file), runCompiled(file).script.createCachedData());
   writeFileSync(compiledName(file), kept);
   return kept;
 }
