@@ -8,7 +8,7 @@ import { bodies } from "./bodies.mjs";
 import { coldStart, idleConnectionBytes } from "./footprint.mjs";
 import { growth } from "./growth.mjs";
 import { atRate, saturate } from "./load.mjs";
-import { LOAD_CPU, residentBytes, stop, versionOf } from "./processes.mjs";
+import { EXTRA_CERTIFICATES, LOAD_CPU, residentBytes, stop, versionOf } from "./processes.mjs";
 import { attempt, median, ratio, rotated, spread, table } from "./statistics.mjs";
 import {
   PATH,
@@ -194,10 +194,15 @@ async function footprint(settings, context, running) {
     await stop(fresh.child);
     const starts = await coldStart(settings.root, { ...context, keyring: "one-key.yaml" }, withKey, 7);
     const startsManyKeys = await coldStart(settings.root, context, withKey, 7);
+    const certificates = { NODE_EXTRA_CA_CERTS: EXTRA_CERTIFICATES };
+    const startsWithCertificates =
+      EXTRA_CERTIFICATES === null
+        ? ""
+        : `\nWith NODE_EXTRA_CA_CERTS set as it was for the run, ${spread(await coldStart(settings.root, { ...context, keyring: "one-key.yaml" }, withKey, 7, certificates), 0)} ms with one key.`;
     own = `
 
 Sentinel after its start: ${megabytes(idle)} MB; for each idle connection (${IDLE_CONNECTIONS.toLocaleString("en")} of them): ${(perConnection / 1024).toFixed(1)} KB;
-from start to the first answer: ${spread(starts, 0)} ms with one key in the keyring, ${spread(startsManyKeys, 0)} ms with 1,000.`;
+from start to the first answer: ${spread(starts, 0)} ms with one key in the keyring, ${spread(startsManyKeys, 0)} ms with 1,000.${startsWithCertificates}`;
   }
   return `## Memory and start
 

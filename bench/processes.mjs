@@ -8,6 +8,13 @@ import { cpus } from "node:os";
 // Whatever is started inherits it: thousands of clients, and a connection to the upstream for each.
 spawnSync("prlimit", ["--pid", String(process.pid), "--nofile=40000:"]);
 
+// Node 20 reads the certificates it names before anything else, in every process: that is this machine's, not the gateway's.
+const { NODE_EXTRA_CA_CERTS: extraCertificates } = process.env;
+delete process.env.NODE_EXTRA_CA_CERTS;
+
+/** The file that NODE_EXTRA_CA_CERTS named when the run began; null: it named none. No process has it unless it is given. */
+export const EXTRA_CERTIFICATES = extraCertificates ?? null;
+
 const started = new Set();
 process.on("exit", () => {
   // Not SIGKILL: nginx would leave its worker behind.

@@ -170,6 +170,7 @@ export async function startSentinel(
   root,
   { folder, upstream, keyring = "keys.yaml", overrides = {} },
   options = [],
+  extraEnv = {},
 ) {
   const main = join(root, "dist/sentinel.js");
   if (!existsSync(main)) return { missing: `${main} was not built` };
@@ -194,7 +195,7 @@ export async function startSentinel(
     ...overrides,
   };
   writeFileSync(file, JSON.stringify(config));
-  const env = { ...process.env, NODE_ENV: "production" };
+  const env = { ...process.env, NODE_ENV: "production", ...extraEnv };
   const target = await launch(name, port, GATEWAY_CPU, process.execPath, [...options, main, "start", "-c", file], {
     env,
   });
