@@ -5,6 +5,7 @@ import type { Exchange } from "../exchange.ts";
 import { HeldBytes } from "../held-bytes.ts";
 import type { Admission, ForwardDone, Tunnel } from "./forwarder.ts";
 import { Forwarding, type ForwardingDeps } from "./forwarding.ts";
+import { OneWay } from "./one-way.ts";
 import { resetSocket } from "./reset-socket.ts";
 import { buildResponseHeaders, fieldProblem } from "./response-headers.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -124,6 +125,8 @@ class OpenTunnel implements Tunnel {
   readonly admission: Admission;
   private readonly sides: Sides;
   private readonly onClosed: () => void;
+  private readonly up: OneWay;
+  private readonly down: OneWay;
   private idle: NodeJS.Timeout | null = null;
   private linger: NodeJS.Timeout | null = null;
   private closed = false;
@@ -133,6 +136,13 @@ class OpenTunnel implements Tunnel {
     this.admission = admission;
     this.sides = sides;
     this.onClosed = onClosed;
+    const { client, upstream } = sides;
+    this.up = new OneWay(client, upstream, (bytes) => {
+      exchange.bytesIn += bytes;
+    });
+    this.down = new OneWay(upstream, client, (bytes) => {
+      exchange.bytesOut += bytes;
+    });
   }
 
   /** `early` is what the client said before the tunnel was open. */
@@ -142,20 +152,21 @@ class OpenTunnel implements Tunnel {
       this.idle = setTimeout(() => this.close(), idleMs);
       this.idle.unref();
     }
-    upstream.on("data", (chunk: Buffer) => this.carryDown(chunk));
-    client.on("data", (chunk: Buffer) => this.carryUp(chunk));
-    for (const [side, other] of [
-      [client, upstream],
-      [upstream, client],
+    for (const [side, way] of [
+      [client, this.up],
+      [upstream, this.down],
     ] as const) {
-      side.on("drain", () => other.resume());
+      side.on("data", (chunk: Buffer) => {
+        this.idle?.refresh();
+        way.carry(chunk);
+      });
       // A WebSocket has no use for a connection that is half closed.
-      side.on("end", () => this.closeAfter(other));
-      side.on("close", () => this.closeAfter(other));
+      side.on("end", () => this.closeAfter(way));
+      side.on("close", () => this.closeAfter(way));
       side.resume();
-      if (side.destroyed) this.closeAfter(other);
+      if (side.destroyed) this.closeAfter(way);
     }
-    if (early.length > 0) this.carryUp(early);
+    if (early.length > 0) this.up.carry(early);
   }
 
   close(): void {
@@ -165,21 +176,9 @@ class OpenTunnel implements Tunnel {
     this.finish();
   }
 
-  private carryDown(chunk: Buffer): void {
-    this.exchange.bytesOut += chunk.length;
-    this.idle?.refresh();
-    if (!this.sides.client.write(chunk)) this.sides.upstream.pause();
-  }
-
-  private carryUp(chunk: Buffer): void {
-    this.exchange.bytesIn += chunk.length;
-    this.idle?.refresh();
-    if (!this.sides.upstream.write(chunk)) this.sides.client.pause();
-  }
-
   /** One side has ended: what it said before is delivered, then the other is closed too, in good time. */
-  private closeAfter(other: Duplex): void {
-    if (!other.destroyed) other.end();
+  private closeAfter(way: OneWay): void {
+    way.end();
     const { client, upstream } = this.sides;
     if (client.destroyed && upstream.destroyed) this.finish();
     else if (this.linger === null && !this.closed) {
