@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { formatFields, formatStatusLine } from "../answer.ts";
 import type { Exchange } from "../exchange.ts";
 import { HeldBytes } from "../held-bytes.ts";
 import type { Admission, ForwardDone, Tunnel } from "./forwarder.ts";
@@ -227,9 +228,8 @@ function valuesOf(raw: readonly string[], name: string): string[] {
 }
 
 function formatSwitching(headers: readonly string[]): string {
-  let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-  for (let at = 0; at < headers.length; at += 2) head += `${headers[at]}: ${headers[at + 1]}\r\n`;
-  return `${head}\r\n`;
+  const own = formatFields(["Connection", "Upgrade", "Upgrade", "websocket"]);
+  return `${formatStatusLine(101, "Switching Protocols")}${own}${formatFields(headers)}\r\n`;
 }
 
 function ignore(): void {}
