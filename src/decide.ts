@@ -77,7 +77,7 @@ export type Verdict =
     }
   | {
       readonly kind: "refuse";
-      /** Null: refused before there was a verdict on a key (no route, not clean). */
+      /** Null where it was not for the key: no route, a target or a body that is not clean. */
       readonly label: RefusalLabel | null;
       readonly fault: Fault;
       readonly route: Route | null;
