@@ -4,9 +4,9 @@ import type { Exchange } from "./exchange.ts";
  * Whether an answer may leave as one string (`answerWhole`): the connection goes on after it, nothing of an answer was
  * sent yet, and nothing that was sent before still waits for the client to take it.
  */
-export function canAnswerWhole({ client, keepAliveFields }: Exchange): boolean {
+export function canAnswerWhole({ client }: Exchange): boolean {
   const { socket } = client;
-  return keepAliveFields !== "" && client.keepAlive && client.canPass && socket.writable && socket.writableLength === 0;
+  return client.keepAlive && client.canPass && socket.writable && socket.writableLength === 0;
 }
 
 /**

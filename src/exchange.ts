@@ -21,7 +21,7 @@ export class Exchange {
   snapshot: Snapshot | null = null;
   /** The exchange with the upstream while it runs. */
   forwarding: Forwarding | null = null;
-  /** What a kept-alive answer says of its connection, with line ends; "": this connection ends with the exchange. */
+  /** What a kept-alive answer says of its connection, with line ends. */
   keepAliveFields = "";
   /** How long its client may leave an answer lying. Milliseconds; 0: for ever. */
   idleMs = 0;
