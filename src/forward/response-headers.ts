@@ -1,6 +1,6 @@
 import { formatFields } from "../answer.ts";
 import { normalizeFieldName } from "../head.ts";
-import { isFieldValue, isToken } from "../octets.ts";
+import { isFieldValue, isToken, trimBlanks } from "../octets.ts";
 import { answerProblem } from "./answer-framing.ts";
 import { PROXY_FIELDS } from "./proxy-fields.ts";
 
@@ -209,7 +209,7 @@ function nominatedBy(raw: readonly string[]): ReadonlySet<string> | null {
     const value = raw[at + 1]!.toLowerCase();
     if (value === "keep-alive" || value === "close") continue;
     names ??= new Set();
-    for (const option of value.split(",")) names.add(option.trim());
+    for (const option of value.split(",")) names.add(trimBlanks(option));
   }
   return names;
 }

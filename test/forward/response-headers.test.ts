@@ -45,6 +45,11 @@ describe("fields of the upstream", () => {
     expect(build([name, "x", name.toLowerCase(), "y", name.toUpperCase(), "z"])).toEqual(OURS);
   });
 
+  it("stay where Connection names something else, however much it looks like them", () => {
+    const raw = ["Connection", "\xa0X-A, X-B", "X-A", "1", "X-B", "2"];
+    expect(build(raw)).toEqual(["X-A", "1", ...OURS]);
+  });
+
   it("drop what Connection names, and never the framing or our own", () => {
     const raw = [
       "Connection",
