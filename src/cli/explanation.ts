@@ -11,7 +11,7 @@ import { buildRequestHeaders } from "../forward/request-headers.ts";
 import { type RequestHead, readHead } from "../head.ts";
 import { explainMalformed } from "../keys/malformed-bearer.ts";
 import type { KeyRecord } from "../keys/root-key.ts";
-import type { Tier } from "../keys/source.ts";
+import { SourceUnavailable, type Tier } from "../keys/source.ts";
 import { createPermission, formatPermission, grantFor, type Permission } from "../permissions/permission.ts";
 import type { PermissionQuery } from "../permissions/query.ts";
 import { formatPlaceholder } from "../permissions/resource-id.ts";
@@ -111,9 +111,7 @@ export async function explain(described: DescribedRequest, io: CommandIo): Promi
     if (asksGateway) return explainOptions(head, described, notes);
     const verdict = await decide(head, deciding, async (maxBytes) => bodyOf(described, maxBytes));
     if (verdict.kind === "admit") return explainAdmission(head, verdict, described, notes, deciding);
-    const why = explainMalformed(head.authorization, head.authorizationCount, deciding.keyPrefix);
-    const more =
-      verdict.label === "malformed" && why !== null ? [...notes, `Authorization is malformed: ${why}.`] : notes;
+    const more = [...notes, ...notesOn(verdict, head, deciding)];
     return explainRefusal(head, verdict, deciding, described, more);
   } finally {
     await deciding.close();
@@ -136,6 +134,15 @@ const UNCLEAN = { kind: "refuse", label: null, ...UNROUTED } as const satisfies 
 
 /** Stands where an id of the exchange would be made. */
 const REQUEST_ID = "req_000000000000000";
+
+/** What clients are not told. The cause of an outage holds nothing of a record or a key; the log has it too. */
+function notesOn({ label, fault: { cause } }: Refusal, head: RequestHead, { keyPrefix }: Deciding): string[] {
+  if (label === "source_unavailable" && cause instanceof SourceUnavailable)
+    return [`Nobody can tell about the key: ${cause.message}.`];
+  if (label !== "malformed") return [];
+  const why = explainMalformed(head.authorization, head.authorizationCount, keyPrefix);
+  return why === null ? [] : [`Authorization is malformed: ${why}.`];
+}
 
 /** `OPTIONS *` is about the gateway itself, whatever the routes are. */
 function explainOptions(head: RequestHead, described: DescribedRequest, notes: readonly string[]): Explanation {

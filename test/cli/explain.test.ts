@@ -1,6 +1,9 @@
+import { writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freePort } from "../support/free-port.ts";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
 import { keyringKey } from "../support/keyring.ts";
 import { RawClient } from "../support/raw-client.ts";
@@ -165,4 +168,18 @@ describe("sentinel explain says what the gateway answers", () => {
 it("sentinel explain says why credentials are malformed", async () => {
   const { out } = await explainIt("GET", "/all", [key("one").replace("Bearer", "Bearer ")]);
   expect((JSON.parse(out) as Told).notes).toEqual(["Authorization is malformed: more than one space follows Bearer."]);
+});
+
+it("sentinel explain says why nobody can tell, and ends in 3", async () => {
+  const port = await freePort();
+  const text = `keys: { source: { type: http, url: "http://127.0.0.1:${port}/lookup" } }
+upstreams: [{ name: echo, targets: ["http://127.0.0.1:1"] }]
+routes: [{ name: all, upstream: echo }]
+`;
+  const config = join(gateway.folder, "outage.yaml");
+  writeFileSync(config, text);
+  const { status, out } = await runCommand(["explain", "-c", config, "GET", "/", "-H", key("one")]);
+  expect(out).toContain("verdict   503 source_unavailable\n");
+  expect(out).toMatch(/^note: Nobody can tell about the key: the key service .*\.$/m);
+  expect(status).toBe(3);
 });
