@@ -12,7 +12,8 @@ import { stateOf } from "./support.ts";
 /** Debian's packages, or what CHROMIUM names. */
 const BROWSERS = [process.env.CHROMIUM ?? "", "/usr/bin/chromium-headless-shell", "/usr/bin/chromium"];
 const browser = BROWSERS.find((path) => path !== "" && existsSync(path));
-if (browser === undefined) console.warn("no Chromium here: the status page is not looked at");
+if (browser === undefined)
+  console.warn("no Chromium here: the status page is not looked at (apt-get install chromium)");
 
 const ATTACK = `<script>document.title="taken over"</script><img src=x onerror="document.title='taken over'">`;
 

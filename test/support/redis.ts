@@ -7,12 +7,10 @@ import { join } from "node:path";
 import { describe, expect } from "vitest";
 import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
 import { freePort } from "./free-port.ts";
+import { hasProgram } from "./programs.ts";
 
 /** Whether this machine has a redis-server. In CI it must. */
-const installed = spawnSync("redis-server", ["--version"]).status === 0;
-if (!installed && process.env.CI === "true")
-  throw new Error("redis-server is not installed: apt-get install redis-server");
-if (!installed) console.warn("redis-server is not installed: the tests that need a real Redis are skipped");
+const installed = hasProgram("redis-server");
 
 /** `describe`, or its skipping twin where there is no redis-server. */
 export const describeRedis = installed ? describe : describe.skip;
