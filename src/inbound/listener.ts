@@ -3,10 +3,11 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServer, type Socket } from "node:net";
 import { formatFields } from "../answer.ts";
 import { type ClientMessages, Exchange } from "../exchange.ts";
-import { type Fault, fault } from "../faults/fault.ts";
-import { fieldsTooLarge, targetTooLong } from "../faults/too-much.ts";
+import type { Fault } from "../faults/fault.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { NodeMessages } from "./node-messages.ts";
+import { ordinaryHead } from "./ordinary-head.ts";
+import { faultOfParseError, type ParseError } from "./parse-error.ts";
 import { findPeer } from "./peer.ts";
 import { PlainConnection } from "./plain-connection.ts";
 import { PlainMessages } from "./plain-messages.ts";
@@ -406,7 +407,7 @@ export class Listener {
     // Node counts `headersTimeout` from the connection on; one that never said a word has until `idleTimeout`.
     if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) return;
     const active = connection.active;
-    const reason = parseFault(error, this.#options.limits);
+    const reason = faultOfParseError(error, this.#options.limits);
     const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
     // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
     if (broken && reason.code === "user:bad_request:request_timeout" && active.client.answerBegun) return;
@@ -469,72 +470,6 @@ function mustStop(request: IncomingMessage): boolean {
 
 function hasBody(rawHeaders: readonly string[]): boolean {
   return rawHeaders.some((name, at) => at % 2 === 0 && /^(?:content-length|transfer-encoding)$/i.test(name));
-}
-
-/** What Node says of bytes that are no request. */
-interface ParseError extends Error {
-  readonly code?: string;
-  /** Where in `rawPacket` the parser gave up. */
-  readonly bytesParsed?: number;
-  readonly rawPacket?: Buffer;
-}
-
-function parseFault(error: ParseError, limits: ListenerLimits): Fault {
-  const { code } = error;
-  // The error holds the raw bytes, key included: only its code goes on.
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return fault("user:bad_request:request_timeout");
-  if (code === "HPE_HEADER_OVERFLOW") return overflow(error, limits);
-  if ((code === "HPE_INVALID_VERSION" && !endsLineBadly(error)) || code === "HPE_PAUSED_H2_UPGRADE") {
-    return fault("user:bad_request:http_version_not_supported");
-  }
-  if (code === "HPE_INVALID_URL") {
-    const detail = "The request target holds characters that it may not, or does not begin with a slash";
-    return fault("user:bad_request:ambiguous_path", { detail, location: "path", cause: code });
-  }
-  const detail = "The request is not valid HTTP/1.1";
-  return fault("user:bad_request:invalid_request", { detail, cause: code });
-}
-
-/** The version itself may be one of ours, but a bare LF or a space follows it. */
-function endsLineBadly({ rawPacket, bytesParsed }: ParseError): boolean {
-  const at = bytesParsed ?? 0;
-  // The parser stops at a space, and behind a bare LF.
-  return rawPacket?.[at] === 0x20 || rawPacket?.[at - 1] === 0x0a;
-}
-
-/** Too many bytes before the end of the head: whose they are shows in where the first line came to an end. */
-function overflow({ rawPacket }: ParseError, limits: ListenerLimits): Fault {
-  if (rawPacket !== undefined && firstLineBytes(rawPacket) > limits.targetBytes) {
-    return targetTooLong(limits.targetBytes);
-  }
-  return fieldsTooLarge(limits.headerBytes);
-}
-
-/** How long the request line in these bytes is, as far as they go; 0 when they do not begin with one. */
-function firstLineBytes(bytes: Buffer): number {
-  if (!/^[A-Z-]+ /.test(bytes.toString("latin1", 0, 32))) return 0;
-  const end = bytes.indexOf("\n");
-  return end === -1 ? bytes.length : end;
-}
-
-/** The head of an Upgrade request as it would be without the wish to change protocol (RFC 9110 section 7.8). */
-function ordinaryHead(request: IncomingMessage): Buffer {
-  const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`];
-  const { rawHeaders } = request;
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] as string;
-    const value = rawHeaders[i + 1] as string;
-    if (/^upgrade$/i.test(name)) continue;
-    if (!/^connection$/i.test(name)) lines.push(`${name}: ${value}`);
-    else
-      lines.push(
-        `${name}: ${value
-          .split(",")
-          .filter((token) => !/^\s*upgrade\s*$/i.test(token))
-          .join(",")}`,
-      );
-  }
-  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1");
 }
 
 /** The same for a TLS socket and for the one it was made of; no two that are open have one. */
