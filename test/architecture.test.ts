@@ -27,11 +27,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   admin: ["telemetry"],
   telemetry: ["gateway", "config", "forward", "keys", "faults", "routes"],
   forward: ["routes", "faults", "gateway", "keys"],
-  config: ["routes", "permissions", "faults", "keys"],
-  keys: ["permissions", "faults"],
+  config: ["routes", "permissions", "faults", "keys", "files"],
+  keys: ["permissions", "faults", "files"],
   routes: ["permissions", "faults"],
   permissions: ["faults"],
   faults: [],
+  files: [],
   octets: [],
   nearest: [],
 };
@@ -44,6 +45,7 @@ const TOP: Readonly<Record<string, string>> = {
   "main.ts": "main",
   "sentinel.ts": "sentinel",
   "workers.ts": "sentinel",
+  "files.ts": "files",
   "octets.ts": "octets",
   "nearest.ts": "nearest",
 };
