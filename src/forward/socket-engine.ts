@@ -9,9 +9,9 @@ import type {
   UpstreamRequest,
   UpstreamTls,
 } from "./forwarder.ts";
+import { KnownHeads } from "./known-heads.ts";
 import { Pool } from "./pool.ts";
 import { formatRequestHead } from "./request-writer.ts";
-import { KnownHeads } from "./response-parser.ts";
 import { Ticks } from "./ticks.ts";
 import { type ConnectionKind, type ConnectionOwner, UpstreamConnection } from "./upstream-connection.ts";
 import { WaitingCall } from "./waiting-call.ts";

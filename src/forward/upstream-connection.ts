@@ -1,9 +1,10 @@
 import type { OnReadOpts, Socket } from "node:net";
 import { createStage } from "../turn.ts";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
+import type { KnownHeads } from "./known-heads.ts";
 import { ReadMemory } from "./read-memory.ts";
 import { announcedLength } from "./request-writer.ts";
-import { type KnownHeads, ResponseParser, type ResponseSink } from "./response-parser.ts";
+import { ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
 
 /**

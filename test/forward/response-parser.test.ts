@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { KnownHeads, ResponseParser } from "../../src/forward/response-parser.ts";
+import { KnownHeads } from "../../src/forward/known-heads.ts";
+import { ResponseParser } from "../../src/forward/response-parser.ts";
 
 /** What the parser told, body bytes joined, so that it can be compared whatever the cuts. */
 type Event =
