@@ -1,5 +1,6 @@
 import cluster, { type Worker } from "node:cluster";
 import { type AdminState, isReady } from "./admin/state.ts";
+import { watchHandedConnections } from "./handed-connections.ts";
 import type { Log } from "./telemetry/logger.ts";
 import { retireScrapes, type Scrape } from "./telemetry/scrape.ts";
 
@@ -170,6 +171,7 @@ class WorkerPool implements RunningWorkers {
 
   #fork(): Member {
     const member = new Member(cluster.fork());
+    watchHandedConnections(member.worker, () => [...this.#members].some((other) => other !== member && other.isHere()));
     this.#members.add(member);
     return member;
   }
@@ -260,6 +262,11 @@ class Member {
     });
     // Only the start waits for it; later nobody may be there to hear that it failed.
     this.listening.catch(() => {});
+  }
+
+  /** It listens, and can be given connections. */
+  isHere(): boolean {
+    return this.isListening && this.worker.isConnected();
   }
 
   send(message: ToWorker): void {

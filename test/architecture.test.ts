@@ -46,6 +46,7 @@ const TOP: Readonly<Record<string, string>> = {
   "sentinel.ts": "sentinel",
   "workers.ts": "sentinel",
   "files.ts": "files",
+  "handed-connections.ts": "sentinel",
   "octets.ts": "octets",
   "nearest.ts": "nearest",
 };

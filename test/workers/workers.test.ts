@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { mergeStates } from "../../src/workers.ts";
@@ -195,6 +196,31 @@ describe("runWorkers", () => {
     expect((await Promise.all(replies)).map((reply) => reply.body)).toEqual(["finished", "finished"]);
     expect(await holder.exited).toBe(0);
     expect(holder.events.map((event) => event.event)).not.toContain("worker_ended");
+  });
+
+  it("gives a connection that a worker died before taking to another one", async () => {
+    const holder = await start({ BACK_OFF: "60000" });
+    const [frozen = "", other = ""] = await pids(holder);
+    process.kill(Number(frozen), "SIGSTOP");
+    let answered = 0;
+    const replies = Array.from({ length: 4 }, () => ask(holder.address, "/").finally(() => answered++));
+    await expect.poll(() => answered).toBe(3);
+    process.kill(Number(frozen), "SIGKILL");
+    expect((await Promise.all(replies)).map((reply) => reply.body)).toEqual([other, other, other, other]);
+  });
+
+  it("ends the connections that no worker is left to take", async () => {
+    const holder = await start({ BACK_OFF: "60000" });
+    const workers = await pids(holder);
+    for (const pid of workers) process.kill(Number(pid), "SIGSTOP");
+    const { port } = new URL(holder.address);
+    const clients = Array.from({ length: 4 }, () => connect(Number(port), "127.0.0.1"));
+    await Promise.all(clients.map((client) => once(client, "connect")));
+    // The holder has them all: it takes connections in their order, the admin's after these.
+    await ask(holder.admin, "/livez");
+    const ends = Promise.all(clients.map((client) => once(client.on("error", () => {}).resume(), "close")));
+    for (const pid of workers) process.kill(Number(pid), "SIGKILL");
+    expect(await ends).toHaveLength(4);
   });
 
   it("leaves signals to the process that holds them", async () => {
