@@ -70,7 +70,7 @@ async function start(
 
 const LISTEN_FAILURES: Readonly<Record<string, string>> = {
   EADDRINUSE: "is in use",
-  EACCES: "may not be used",
+  EACCES: "may not be used by this user",
   EADDRNOTAVAIL: "is not this machine's",
   ENOTFOUND: "can not be found",
   EAI_AGAIN: "can not be found now",

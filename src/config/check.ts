@@ -4,7 +4,7 @@ import { parseKeyring } from "../keys/keyring-file.ts";
 import type { Keyring } from "../keys/source.ts";
 import { type CompiledConfig, compileConfig } from "./compile.ts";
 import type { Environment } from "./environment.ts";
-import { displayName, loadConfig } from "./load.ts";
+import { displayName, loadConfig, unreadableReason } from "./load.ts";
 import { type Problem, sortProblems } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -53,11 +53,10 @@ async function readKeyring(path: string | null): Promise<KeyringReading> {
   try {
     bytes = await readFile(path);
   } catch (error) {
-    const { code = "it can not be opened" } = error as NodeJS.ErrnoException;
     const message =
-      code === "ENOENT"
+      (error as NodeJS.ErrnoException).code === "ENOENT"
         ? "there is no keyring here; `sentinel keys create` makes one, and an empty file is a keyring without keys"
-        : `the keyring can not be read: ${code}`;
+        : `the keyring can not be read: ${unreadableReason(error)}`;
     return unreadable(message);
   }
   if (!isUtf8(bytes)) return unreadable("the keyring can not be read: it is not UTF-8 text");

@@ -146,7 +146,7 @@ async function readText(absolute: string): Promise<ReadText> {
   } catch (error) {
     return {
       ok: false,
-      reason: REASONS[(error as NodeJS.ErrnoException).code ?? ""] ?? String((error as Error).message),
+      reason: unreadableReason(error),
     };
   }
   if (bytes.length > FILE_BYTES_MAX) return { ok: false, reason: "it is larger than 4MiB" };
@@ -156,6 +156,11 @@ async function readText(absolute: string): Promise<ReadText> {
     // The decoder throws for this one reason, and the operator is told.
     return { ok: false, reason: "it is not UTF-8 text" };
   }
+}
+
+/** Why a file can not be read, in words. */
+export function unreadableReason(error: unknown): string {
+  return REASONS[(error as NodeJS.ErrnoException).code ?? ""] ?? String((error as Error).message);
 }
 
 const REASONS: Readonly<Record<string, string>> = {

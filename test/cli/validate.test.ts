@@ -59,6 +59,11 @@ describe("sentinel validate", () => {
     expect(status).toBe(1);
   });
 
+  test("says in words why a keyring can not be read", async () => {
+    write("sentinel.yaml", VALID.replace("path: keys.yaml", "path: ."));
+    expect((await validate()).out).toContain(":1:1: the keyring can not be read: it is a folder\n");
+  });
+
   test("prints the list as JSON", async () => {
     write("sentinel.yaml", `lisen: 1\n${VALID}`);
     const { status, out, err } = await validate("--json");

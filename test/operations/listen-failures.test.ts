@@ -67,7 +67,7 @@ it("a name that nobody knows is a sentence, without a stack", async () => {
 
 it("a socket that can not be made is named as it was configured", async () => {
   const { code, err } = await startAndFail({ admin: { listen: "unix:/nowhere/at/all.sock" } });
-  expect(err).toBe("The address unix:/nowhere/at/all.sock may not be used.\n");
+  expect(err).toBe("The address unix:/nowhere/at/all.sock may not be used by this user.\n");
   expect(code).toBe(1);
 });
 
