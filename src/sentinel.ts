@@ -273,6 +273,7 @@ class Sentinel implements RunningSentinel {
     const watch = watchFiles(
       () => this.#prepared.files,
       () => void this.reload(),
+      { since: this.#prepared.readAt },
     );
     this.#closers.push(() => watch.close());
     this.#closers.push(

@@ -15,6 +15,8 @@ export interface Prepared {
   readonly keyring: Keyring | null;
   /** Every file that was read, absolute: what to watch. */
   readonly files: readonly string[];
+  /** When reading them began: what changes later is not in here. Epoch milliseconds. */
+  readonly readAt: number;
 }
 
 export interface NotPrepared {
@@ -26,9 +28,10 @@ export interface NotPrepared {
 
 /** Reads a configuration and its keyring: all of it, or every mistake in both. Never rejects. */
 export async function prepare(configPath: string, env: Environment): Promise<Prepared | NotPrepared> {
+  const readAt = Date.now();
   const { valid, problems, keyring, files } = await checkConfiguration(configPath, env);
   if (valid === null || problems.length > 0) return { ok: false, problems, files };
-  return { ok: true, ...valid, keyring, files };
+  return { ok: true, ...valid, keyring, files, readAt };
 }
 
 /** `instance` is what `Via` calls this process: a request that brings it has been here before. */
