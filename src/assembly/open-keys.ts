@@ -2,7 +2,7 @@ import type { Config } from "../config/schema.ts";
 import { createKeyringSource } from "../keys/keyring-source.ts";
 import type { ChangeTarget } from "../keys/memory-source.ts";
 import type { KeyLog, RedisConnection, RedisSettings } from "../keys/redis-connection.ts";
-import type { Keyring, KeySource } from "../keys/source.ts";
+import { CLOCK_SKEW_MS, type Keyring, type KeySource } from "../keys/source.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /** The key source of a running gateway, and what operators are shown of it. */
@@ -47,8 +47,6 @@ function openKeyring(path: string, keyring: Keyring | null, { metrics }: OpenKey
 
 const MONO = () => performance.now();
 
-/** How far the clocks of instances may be apart. */
-const SKEW_MS = 5000;
 /** How long `sentinel keys forget KEY_ID` can find the hash of an id that the service gave. */
 const ID_LIFETIME_MS = 24 * 3_600_000;
 
@@ -70,7 +68,7 @@ async function openLookups(config: Config, redis: RedisSettings | null, deps: Op
     { now: Date.now, mono: MONO, observer: deps.metrics },
   );
   const targets = copies === null ? [memory] : [copies, memory];
-  const lookBackMs = copies === null ? 0 : cache.sharedFresh + SKEW_MS;
+  const lookBackMs = copies === null ? 0 : cache.sharedFresh + CLOCK_SKEW_MS;
   const feed =
     shared === null || deps.instance === null ? null : await follow(shared, deps.instance, targets, lookBackMs, deps);
   return {

@@ -5,7 +5,7 @@ import type { KeyLog, RedisCommands } from "./redis-connection.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import { createUnreadableLog, decode, type RawValue, readValue } from "./redis-source.ts";
 import type { KeyHash } from "./root-key.ts";
-import type { Clock, KeySource, Lookup, LookupObserver } from "./source.ts";
+import { CLOCK_SKEW_MS, type Clock, type KeySource, type Lookup, type LookupObserver } from "./source.ts";
 
 export interface SharedSettings {
   /** A copy whose record the service gave less than this ago is used as it is. */
@@ -30,8 +30,6 @@ export function forgottenMsOf(timeoutMs: number): number {
   return timeoutMs + 60_000;
 }
 
-/** A copy from further ahead than this was written by a clock that is wrong. */
-const SKEW_MS = 5000;
 const DISTRUSTED_MAX = 100_000;
 
 /**
@@ -89,7 +87,7 @@ export function createSharedSource(
 
   function isFresh(asOf: number): boolean {
     const age = now() - asOf;
-    return age < sharedFreshMs && age >= -SKEW_MS;
+    return age < sharedFreshMs && age >= -CLOCK_SKEW_MS;
   }
 
   async function share(hash: KeyHash, expected: string | null, { record, asOf }: Lookup): Promise<void> {

@@ -160,5 +160,8 @@ export class IncompleteChange extends SourceUnavailable {
   }
 }
 
+/** How far the clocks of instances may be apart: what is from further ahead was written by one that is wrong. */
+export const CLOCK_SKEW_MS = 5000;
+
 /** The clock, handed in: tests own time. */
 export type Clock = () => EpochMs;
