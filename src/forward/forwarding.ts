@@ -3,6 +3,7 @@ import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
 import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { bodyTooLarge } from "../faults/too-much.ts";
+import { GrowingBytes } from "../growing-bytes.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import { isFieldValue } from "../octets.ts";
 import { earlyHintLinks } from "./early-hints.ts";
@@ -55,6 +56,8 @@ export class Forwarding implements UpstreamHandler {
   private answering = false;
   /** The answer's head while it may still leave together with the body. */
   private held: HeldHead | null = null;
+  /** What came in small pieces, to leave together at the end of the read that brought it: a socket keeps each by itself. */
+  private small: GrowingBytes | null = null;
   /** The answer is not read on until the client has taken what it was sent. */
   private paused = false;
   /** What the client keeps us waiting for, as bits; the socket's time-out is ours while there is any. */
@@ -135,9 +138,19 @@ export class Forwarding implements UpstreamHandler {
     exchange.bytesOut += chunk.length;
     if (last) return this.endAnswer(chunk, lent);
     if (this.held !== null && !this.beginAnswer(this.held)) return true;
-    const { response, socket } = exchange;
     const piece = ownPiece(chunk, lent);
-    const copied = piece !== chunk;
+    if (piece.length < SMALL_BYTES) {
+      this.small ??= new GrowingBytes();
+      this.small.add(piece);
+      return true;
+    }
+    this.sendSmall();
+    return this.sendPiece(piece, piece !== chunk);
+  }
+
+  /** As `onBody`; `copied`: the memory is this piece's own. */
+  private sendPiece(piece: Buffer, copied: boolean): boolean {
+    const { response, socket } = this.exchange;
     const takesMore = response.write(piece);
     // Node writes a turn later, to join pieces; a large one goes at once, so that its memory is mostly free again.
     if (!copied) socket.uncork();
@@ -164,10 +177,11 @@ export class Forwarding implements UpstreamHandler {
     this.endAnswer(null, false);
   }
 
-  /** Sends the head to a client that gets no body with it yet. */
+  /** Sends the head to a client that gets no body with it yet, and of a body what came in small pieces. */
   onReadEnd(): void {
-    if (this.held === null || this.over) return;
-    if (this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
+    if (this.over) return;
+    this.sendSmall();
+    if (this.held !== null && this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
   }
 
   onUpgrade(_headers: readonly string[], socket: Socket, _rest: Buffer): void {
@@ -420,6 +434,7 @@ export class Forwarding implements UpstreamHandler {
       }
       if (!this.beginAnswer(held)) return true;
     }
+    this.sendSmall();
     this.close();
     const { response, socket } = this.exchange;
     const piece = chunk === null ? null : ownPiece(chunk, lent);
@@ -429,6 +444,13 @@ export class Forwarding implements UpstreamHandler {
     if (socket.writableLength > 0) this.waitFor(READING);
     this.tell(ANSWERED);
     return piece === null || piece !== chunk;
+  }
+
+  private sendSmall(): void {
+    const { small } = this;
+    if (small === null) return;
+    this.small = null;
+    this.sendPiece(small.all(), true);
   }
 
   private fitsOneWrite({ fields, bodyless }: HeldHead, chunk: Buffer | null): boolean {
@@ -508,6 +530,9 @@ interface HeldHead {
 
 /** A piece of a body that is worth a write and memory of its own. */
 const LARGE_BYTES = 16 * 1024;
+
+/** Below this a piece costs more memory than it is bytes. */
+const SMALL_BYTES = 1024;
 
 /** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
 const ONE_WRITE_BYTES = 12 * 1024;

@@ -255,6 +255,7 @@ class HttpExchange implements UpstreamCall {
     if (!last && !this.paused) this.arm(this.request.idleMs, "idle_timeout");
     this.handler.onBody(chunk, last, false);
     if (last) this.complete(NO_TRAILERS);
+    else process.nextTick(() => this.over || this.handler.onReadEnd());
   }
 
   private onAnswerEnd(): void {

@@ -1,6 +1,7 @@
 import type { Exchange } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { bodyTooLarge } from "../faults/too-much.ts";
+import { GrowingBytes } from "../growing-bytes.ts";
 
 /**
  * Reads a request's whole body for `{body...}`: at most `maxBytes`, else 413. A client that waits for leave to send it
@@ -27,32 +28,3 @@ export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer |
     request.once("close", () => resolve(fault("user:bad_request:request_timeout")));
   });
 }
-
-/** Bytes that come in pieces. Kept as pieces, a body in chunks of one byte each would cost a hundred times its size. */
-class GrowingBytes {
-  #memory: Buffer = NOTHING;
-  length = 0;
-
-  add(piece: Buffer): void {
-    const from = this.length;
-    this.length += piece.length;
-    if (from === 0) {
-      // Mostly it is the only one.
-      this.#memory = piece;
-      return;
-    }
-    if (this.length > this.#memory.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.#memory.length, this.length, LEAST_BYTES));
-      this.#memory.copy(larger, 0, 0, from);
-      this.#memory = larger;
-    }
-    this.#memory.set(piece, from);
-  }
-
-  all(): Buffer {
-    return this.#memory.subarray(0, this.length);
-  }
-}
-
-const NOTHING = Buffer.alloc(0);
-const LEAST_BYTES = 1024;

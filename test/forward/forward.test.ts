@@ -176,6 +176,22 @@ describe.each([
       expect(caller.received).not.toContain("hello");
     });
 
+    it("sends on together what one read brought in small pieces, and waits for no more", async () => {
+      const { caller, server } = await exchange(
+        (connection) =>
+          connection.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${"1\r\na\r\n".repeat(500)}`),
+        GET,
+      );
+      await caller.seen("a".repeat(500));
+      expect(caller.received.split("\r\n\r\n")[1]).toBe(`1f4\r\n${"a".repeat(500)}\r\n`);
+      server.connections[0]!.write(
+        `${"1\r\nb\r\n".repeat(20)}800\r\n${"c".repeat(2048)}\r\n2\r\ndd\r\n0\r\nX-T: 1\r\n\r\n`,
+      );
+      await caller.seen("X-T: 1\r\n\r\n");
+      const rest = `14\r\n${"b".repeat(20)}\r\n800\r\n${"c".repeat(2048)}\r\n2\r\ndd\r\n0\r\nX-T: 1\r\n`;
+      expect(caller.received).toContain(`a\r\n${rest}`);
+    });
+
     it("relays the links of a 103 and swallows other interim answers", async () => {
       const interim =
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Other: 1\r\n\r\n";
