@@ -1,6 +1,7 @@
 /**
- * What HTTP's texts are made of. Of each set one shape or more: a table by octet for who reads bytes, a question about
- * one octet, a question about a whole text. Texts are latin1, one character an octet; a character beyond is in no set.
+ * What HTTP's texts (and the lines of the log) are made of. Of each set one shape or more: a table by octet for who reads
+ * bytes, a question about one octet, a question about a whole text. Texts are latin1, one character an octet; a character
+ * beyond is in no set.
  */
 
 /** RFC 9110 section 5.6.2: a token, as a part of longer regular expressions. */
@@ -61,6 +62,11 @@ export function hexDigit(octet: number): number {
   if (octet >= 0x30 && octet <= 0x39) return octet - 0x30;
   const lower = octet | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+/** JSON in visible ASCII: DEL and what is beyond, which stand in strings only, as `\\u` escapes. */
+export function toAsciiJson(json: string): string {
+  return json.replaceAll(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** The table of those octets that match, by octet: 1 for them, 0 for others. Past its end it reads `undefined`. */

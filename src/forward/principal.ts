@@ -1,4 +1,5 @@
 import type { JsonObject, KeyRecord } from "../keys/root-key.ts";
+import { toAsciiJson } from "../octets.ts";
 
 /** Bytes; the value is ASCII, so characters too. */
 const MAX_PRINCIPAL_BYTES = 8 * 1024;
@@ -48,10 +49,6 @@ function format(record: KeyRecord, keep: { permissions: boolean; meta: boolean }
       },
     },
   };
-  return escapeNonAscii(JSON.stringify(principal));
-}
-
-/** A field's value is bytes; JSON's own escapes keep every reader in agreement. DEL is no field content either. */
-function escapeNonAscii(json: string): string {
-  return json.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  // A field's value is bytes; JSON's own escapes keep every reader in agreement.
+  return toAsciiJson(JSON.stringify(principal));
 }

@@ -7,7 +7,7 @@ import { isatty } from "node:tty";
  * that takes no more never holds up a request: past the bound, lines are given up and counted.
  */
 export interface LineWriter {
-  /** One line, with its line end, in ASCII: see `toAscii`. */
+  /** One line, with its line end, in ASCII (`toAsciiJson`): written without being looked at again. */
   write(line: string): void;
   /** Resolves when everything so far was written or given up, after `withinMs` at the latest. */
   flush(withinMs: number): Promise<void>;
@@ -31,11 +31,6 @@ export interface LineWriterOptions {
    * (PIPE_BUF, pipe(7)) can end up in the middle of another's line.
    */
   readonly maxWriteBytes?: number;
-}
-
-/** JSON in ASCII: other characters, which stand in strings only, as `\\u` escapes. Written without being looked at again. */
-export function toAscii(json: string): string {
-  return json.replaceAll(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Where bytes go. `EAGAIN` means: not now. */

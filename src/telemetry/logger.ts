@@ -1,6 +1,7 @@
 import { type Level, pino } from "pino";
 import type { Config } from "../config/schema.ts";
-import { type LineWriter, toAscii } from "./line-writer.ts";
+import { toAsciiJson } from "../octets.ts";
+import type { LineWriter } from "./line-writer.ts";
 import type { Redact } from "./redact.ts";
 
 export type LogLevel = Level;
@@ -25,7 +26,7 @@ export interface LoggerOptions {
 
 /** The log of everything but requests. Every text goes through `redact`; what is not a flat value is left out. */
 export function createLogger(options: LoggerOptions): Logger {
-  const destination = { write: (line: string) => options.writer.write(toAscii(line)) };
+  const destination = { write: (line: string) => options.writer.write(toAsciiJson(line)) };
   const logger = pino({ level: options.level, base: null, messageKey: "event" }, destination);
   return {
     log: (level, event, fields = {}) => {

@@ -1,4 +1,5 @@
-import { type LineWriter, toAscii } from "./line-writer.ts";
+import { toAsciiJson } from "../octets.ts";
+import type { LineWriter } from "./line-writer.ts";
 
 /** Rewrites JSON log lines for a person at a terminal: time, level, then what happened. */
 export function prettyWriter(writer: LineWriter, colors: boolean): LineWriter {
@@ -33,7 +34,7 @@ function present(value: unknown): boolean {
 /** Without quotes where it reads well without them. */
 function bare(value: unknown): string {
   if (typeof value !== "string") return JSON.stringify(value) ?? "";
-  return /^[\x21-\x7e ]*$/.test(value) ? value : toAscii(JSON.stringify(value));
+  return /^[\x21-\x7e ]*$/.test(value) ? value : toAsciiJson(JSON.stringify(value));
 }
 
 const LABELS: Readonly<Record<number, readonly [name: string, color: number]>> = {

@@ -1,7 +1,8 @@
 import type { Config } from "../config/schema.ts";
 import { type Exchange, gatewayMs, upstreamMs } from "../exchange.ts";
 import { CATALOGUE, formatFaultCode } from "../faults/catalogue.ts";
-import { type LineWriter, toAscii } from "./line-writer.ts";
+import { toAsciiJson } from "../octets.ts";
+import type { LineWriter } from "./line-writer.ts";
 import { describeError } from "./logger.ts";
 import { type Metrics, OTHER } from "./metrics.ts";
 import type { Redact } from "./redact.ts";
@@ -63,7 +64,7 @@ const PLAIN = /^[ !#-[\]-~]*$/;
 
 function text(value: string | null | undefined): string {
   if (value === null || value === undefined) return "null";
-  return PLAIN.test(value) ? `"${value}"` : toAscii(JSON.stringify(value));
+  return PLAIN.test(value) ? `"${value}"` : toAsciiJson(JSON.stringify(value));
 }
 
 /** `text` of what is one of a few: a name of the configuration or a method that Node's parser knows. */
