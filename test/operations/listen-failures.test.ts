@@ -81,6 +81,7 @@ it("a worker that can not start again is tried again until it can", async () => 
     routes: [{ name: "all", auth: "none", upstream: "orders" }],
   };
   const gateway = await startGateway({ keyring: { keys: [] }, config: good, expectedErrors: () => true });
+  onTestFinished(() => gateway.stop());
   const file = join(gateway.folder, "sentinel.yaml");
   writeFileSync(file, "routes: 1\n");
   await gateway.waitForRecord((record) => record.event === "config_refused");
@@ -89,5 +90,4 @@ it("a worker that can not start again is tried again until it can", async () => 
   await gateway.waitForRecord((record) => record.event === "worker_ended" && record.code === 1);
   writeFileSync(file, stringify(good));
   await gateway.waitForRecord((record) => record.event === "worker_started", 15_000);
-  await gateway.stop();
 });
