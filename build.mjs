@@ -75,7 +75,7 @@ const commandsApart = {
   },
 };
 
-/** A third of all that `start` is made of: in a file of its own, a gateway with a keyring does not read it. */
+/** A fifth of all that `start` is made of: in a file of its own, a gateway with a keyring does not read it. */
 const redisApart = {
   name: "redis-apart",
   setup: ({ onResolve, onLoad }) => {

@@ -43,7 +43,6 @@ export interface CompiledConfig {
   readonly warnings: readonly Problem[];
 }
 
-/** Where Redis is: exactly one of `url`, `sentinels` and `cluster`. */
 export type CompileResult =
   | ({ readonly ok: true } & CompiledConfig)
   | { readonly ok: false; readonly problems: readonly Problem[] };
