@@ -11,8 +11,10 @@ export type BearerReading =
 const MISSING: BearerReading = { kind: "missing" };
 const MALFORMED: BearerReading = { kind: "malformed" };
 
-const SCHEME = "Bearer ";
-const MAX_CHARACTERS = 512;
+/** What a credential begins with, in this case and with one space. */
+export const SCHEME = "Bearer ";
+/** Of a credential, scheme and key together. */
+export const MAX_CHARACTERS = 512;
 
 /**
  * Reads a root key: exactly one field, `Bearer` in that case, one space, the key (contract section 4, step 2). Only no
