@@ -199,24 +199,26 @@ async function footprint(settings, context, running) {
   }
   let own = "";
   if (running.some(({ name }) => name === "sentinel")) {
-    const fresh = await startSentinel("sentinel", settings.root, { ...context, keyring: "one-key.yaml" });
+    const oneKey = { ...context, keyring: "one-key.yaml" };
+    const fresh = await startSentinel("sentinel", settings.root, oneKey);
     await answerOf(fresh.port, withKey.authorization);
     const idle = residentBytes(fresh.pid);
     // The heap's young generation grows with the first load and stays: it is not what connections take.
     await saturate(fresh, withKey, 2);
     const perConnection = await idleConnectionBytes(fresh, IDLE_CONNECTIONS, withKey);
     await stop(fresh.child);
-    const starts = await coldStart(settings.root, { ...context, keyring: "one-key.yaml" }, withKey, 7);
+    const starts = await coldStart(settings.root, oneKey, withKey, 7);
     const startsManyKeys = await coldStart(settings.root, context, withKey, 7);
-    const certificates = { NODE_EXTRA_CA_CERTS: EXTRA_CERTIFICATES };
-    const startsWithCertificates =
-      EXTRA_CERTIFICATES === null
-        ? ""
-        : `\nWith NODE_EXTRA_CA_CERTS set as it was for the run, ${spread(await coldStart(settings.root, { ...context, keyring: "one-key.yaml" }, withKey, 7, certificates), 0)} ms with one key.`;
+    let withCertificates = "";
+    if (EXTRA_CERTIFICATES !== null) {
+      const extraEnv = { NODE_EXTRA_CA_CERTS: EXTRA_CERTIFICATES };
+      const later = await coldStart(settings.root, { ...oneKey, extraEnv }, withKey, 7);
+      withCertificates = `\nWith NODE_EXTRA_CA_CERTS set as it was for the run, ${spread(later, 0)} ms with one key.`;
+    }
     own = `
 
 Sentinel after its start: ${megabytes(idle)} MB; for each idle connection (${IDLE_CONNECTIONS.toLocaleString("en")} of them): ${(perConnection / 1024).toFixed(1)} KB;
-from start to the first answer: ${spread(starts, 0)} ms with one key in the keyring, ${spread(startsManyKeys, 0)} ms with 1,000.${startsWithCertificates}`;
+from start to the first answer: ${spread(starts, 0)} ms with one key in the keyring, ${spread(startsManyKeys, 0)} ms with 1,000.${withCertificates}`;
   }
   return `## Memory and start
 

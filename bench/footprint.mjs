@@ -29,14 +29,11 @@ async function used(port, { path, authorization }) {
   return socket;
 }
 
-/**
- * Milliseconds from the spawn of the process to the first byte of its first answer, admitted and forwarded, `times` times.
- * `env`: what it has besides the environment of this run.
- */
-export async function coldStart(root, context, scenario, times, env = {}) {
+/** Milliseconds from the spawn of the process to the first byte of its first answer, admitted and forwarded, `times` times. */
+export async function coldStart(root, context, scenario, times) {
   const results = [];
   for (let time = 0; time < times; time++) {
-    const target = await startSentinel("sentinel", root, context, [], env);
+    const target = await startSentinel("sentinel", root, context);
     const socket = await used(target.port, scenario);
     results.push(performance.now() - target.startedAt);
     socket.destroy();

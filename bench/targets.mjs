@@ -168,9 +168,8 @@ http://127.0.0.1:${port} {
 export async function startSentinel(
   name,
   root,
-  { folder, upstream, keyring = "keys.yaml", overrides = {} },
+  { folder, upstream, keyring = "keys.yaml", overrides = {}, extraEnv = {} },
   options = [],
-  extraEnv = {},
 ) {
   const main = join(root, "dist/sentinel.js");
   if (!existsSync(main)) return { missing: `${main} was not built` };
