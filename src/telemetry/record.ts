@@ -37,10 +37,14 @@ export function createRecorder(options: RecordOptions): RecordExchange {
     metrics.requestEnded(exchange);
     const level = LEVELS[exchange.fault === null ? "info" : CATALOGUE[exchange.fault].level];
     if (level < least) return;
-    const { status } = exchange;
-    if (log.sampleSuccess < 1 && status >= 200 && status < 400 && random() >= log.sampleSuccess) return;
+    if (log.sampleSuccess < 1 && isSuccess(exchange) && random() >= log.sampleSuccess) return;
     writer.write(formatRecord(exchange, level, now(), redact));
   };
+}
+
+/** A 200 that broke off half-way is none: it may be the only line that says so. */
+function isSuccess({ status, fault }: Exchange): boolean {
+  return fault === null && status >= 200 && status < 400;
 }
 
 /** The line of one exchange, with its line end. Names with nothing to say are null; `cause` is there when one is known. */

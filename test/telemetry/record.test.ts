@@ -110,6 +110,13 @@ describe("what is written", () => {
     expect(lines().map((line) => line.status)).toEqual([200, 304, 101, 401, 404, 499, 500, 502]);
   });
 
+  it("has every answer that broke off, whatever share of the whole ones is written", () => {
+    const { record, lines } = setUp({ log: { level: "info", sampleSuccess: 0 } });
+    record(exchangeOf({ status: 200 }));
+    record(exchangeOf({ status: 200, fault: "sentinel:upstream:bad_gateway", cause: new Error("reset") }));
+    expect(lines()).toMatchObject([{ status: 200, level: 40, code: "err:sentinel:upstream:bad_gateway" }]);
+  });
+
   it("is what is at log.level or above", () => {
     const { record, lines } = setUp({ log: { level: "warn", sampleSuccess: 1 } });
     record(exchangeOf());
