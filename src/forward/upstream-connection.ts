@@ -1,8 +1,8 @@
 import type { OnReadOpts, Socket } from "node:net";
+import { ReadMemory } from "../read-memory.ts";
 import { createStage } from "../turn.ts";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
 import type { KnownHeads } from "./known-heads.ts";
-import { ReadMemory } from "./read-memory.ts";
 import { announcedLength } from "./request-writer.ts";
 import { ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
@@ -231,20 +231,22 @@ export class UpstreamConnection implements ResponseSink {
 
   // What the socket tells.
 
-  #receive(chunk: Buffer): void {
+  /** Always true: the next read is wanted too. */
+  #receive(chunk: Buffer): boolean {
     if (this.#call === null) {
       // Nobody asked: an answer to nothing, which must not become the answer to somebody's next request.
       if (!this.#closed) this.destroy();
-      return;
+      return true;
     }
     if (this.#unsent !== null) {
       // The same: it came before there was anything to answer. The request is as good as new.
       this.#fail("reset", "bytes that nobody asked for");
-      return;
+      return true;
     }
     if (this.#phase === "stream") this.#streaming(this.#call);
     this.#parser.feed(chunk);
     this.#call?.handler.onReadEnd();
+    return true;
   }
 
   #ended(): void {

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { HeldBytes } from "../held-bytes.ts";
 import { createStage } from "../turn.ts";
 import { type PlainRequest, readPlainRequest } from "./plain-request.ts";
+import { SocketReads } from "./socket-reads.ts";
 
 export interface PlainConnectionEvents {
   /** At the end of the turn in which it was read. */
@@ -18,6 +19,7 @@ export interface PlainConnectionEvents {
  */
 export class PlainConnection {
   readonly #socket: Socket;
+  readonly #reads: SocketReads;
   readonly #maxBytes: number;
   readonly #events: PlainConnectionEvents;
   /** Read, and not taken up before the end of the turn. */
@@ -31,7 +33,7 @@ export class PlainConnection {
     this.#socket = socket;
     this.#maxBytes = maxBytes;
     this.#events = events;
-    socket.on("data", this.#onData);
+    this.#reads = new SocketReads(socket, (bytes) => this.#onData(bytes));
     socket.on("end", this.#onEnd);
     socket.on("timeout", this.#onTimeout);
   }
@@ -53,8 +55,7 @@ export class PlainConnection {
   /** Reads no more; the socket is paused, for its next reader to resume. */
   release(): void {
     const socket = this.#socket;
-    socket.pause();
-    socket.off("data", this.#onData);
+    this.#reads.stop();
     socket.off("end", this.#onEnd);
     socket.off("timeout", this.#onTimeout);
   }
@@ -71,22 +72,27 @@ export class PlainConnection {
     this.#socket.end();
   }
 
-  readonly #onData = (bytes: Buffer): void => {
+  #onData(bytes: Buffer): void {
     if (this.#busy) {
       this.#held ??= new HeldBytes(this.#socket);
-      this.#held.hold(bytes);
+      this.#held.hold(this.#own(bytes));
       return;
     }
     const request = bytes.length <= this.#maxBytes ? readPlainRequest(bytes) : null;
     if (request === null) {
-      this.#events.onOther(bytes);
+      this.#events.onOther(this.#own(bytes));
       return;
     }
     this.#busy = true;
     this.#stopTimeout();
     this.#request = request;
     REQUESTS.add(this);
-  };
+  }
+
+  /** What may be kept of a read. */
+  #own(bytes: Buffer): Buffer {
+    return this.#reads.lent ? Buffer.from(bytes) : bytes;
+  }
 
   /** It is for the time before the first request: between requests the listener looks through its connections. */
   #stopTimeout(): void {

@@ -1,5 +1,10 @@
 import type { OnReadOpts } from "node:net";
 
+/** What Node takes for it, and asks for memory before each read. */
+export interface OnReadOptions extends OnReadOpts {
+  buffer(): Buffer;
+}
+
 /**
  * Where a connection's bytes are read into. Left to itself Node takes fresh memory for each read, which costs more than
  * what is read: a page fault for every 4 KiB, and a collection for every few megabytes. Here all connections read into
@@ -12,16 +17,18 @@ export class ReadMemory {
   /** Somebody still looks at what was read last: its memory must stay as it is. */
   #kept = false;
 
-  /** The `onread` of a socket that reads into it. `receive` gets a view, valid until it returns unless it is kept. */
-  onread(receive: (chunk: Buffer) => void): OnReadOpts {
+  /**
+   * The `onread` of a socket that reads into it. `receive` gets a view, valid until it returns unless it is kept; what it
+   * returns goes to the socket: false, and it reads no more until it is resumed.
+   */
+  onread(receive: (chunk: Buffer) => boolean): OnReadOptions {
     let bytes = 0;
     return {
       buffer: () => this.#next(bytes),
       callback: (bytesRead, memory) => {
         bytes = bytesRead;
         this.#kept = false;
-        receive((memory as Buffer).subarray(0, bytesRead));
-        return true;
+        return receive((memory as Buffer).subarray(0, bytesRead));
       },
     };
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ReadMemory } from "../../src/forward/read-memory.ts";
+import { ReadMemory } from "../src/read-memory.ts";
 
 /** A connection as net.Socket drives it: asks where to read into, then tells how much it read. */
 class Connection {
@@ -12,8 +12,10 @@ class Connection {
   handle: (chunk: Buffer) => void = () => {};
 
   constructor() {
-    const { buffer, callback } = this.memory.onread((chunk) => this.handle(chunk));
-    if (typeof buffer !== "function") throw new Error("not a function");
+    const { buffer, callback } = this.memory.onread((chunk) => {
+      this.handle(chunk);
+      return true;
+    });
     this.#buffer = buffer;
     this.#callback = callback;
     this.next = buffer();
@@ -44,15 +46,16 @@ describe("the memory that connections read into", () => {
     expect(one.memory.lent).toBe(true);
   });
 
-  it("gives the handler what was read, and no more", () => {
+  it("gives the handler what was read, and no more, and the socket what the handler returned", () => {
     const connection = new Connection();
     let length = 0;
     Buffer.from(connection.next.buffer).write("answer");
     const { callback } = connection.memory.onread((chunk) => {
       length = chunk.length;
       expect(chunk.toString("latin1")).toBe("answer");
+      return false;
     });
-    callback(6, connection.next);
+    expect(callback(6, connection.next)).toBe(false);
     expect(length).toBe(6);
   });
 
