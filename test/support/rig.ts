@@ -182,10 +182,14 @@ export class Rig {
     this.#idleSockets = gateway.sockets();
   }
 
-  /** Sentinel with the rig's routes; `config` is laid over the configuration, `timeouts` over the upstream's. */
+  /**
+   * Sentinel with the rig's routes; `config` is laid over the configuration, `timeouts` over the upstream's; `others` are
+   * upstreams beside it.
+   */
   static async start(
     config: Readonly<Record<string, unknown>> = {},
     timeouts: Readonly<Record<string, string>> = {},
+    others: readonly Record<string, unknown>[] = [],
   ): Promise<Rig> {
     const upstream = await RecordingUpstream.start();
     const gateway = await startGateway({
@@ -196,6 +200,7 @@ export class Rig {
             targets: [upstream.origin],
             timeouts: { connect: "10s", response: "5s", idle: "5s", ...timeouts },
           },
+          ...others,
         ],
         routes: rigRoutes(),
         ...config,
