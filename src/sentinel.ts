@@ -173,8 +173,7 @@ class Sentinel implements RunningSentinel {
 
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0)) close();
-    this.#listener?.destroyConnections();
-    await this.#listener?.close();
+    await Promise.all([this.#listener?.destroyConnections(), this.#listener?.close()]);
     this.#overload.close();
     this.#upstreams.close();
     this.#forwarder.close();

@@ -197,10 +197,12 @@ export class Listener {
     for (const socket of this.#accepted) if (!done.has(peerName(socket))) socket.destroy();
   }
 
-  /** Cuts every connection. */
-  destroyConnections(): void {
-    for (const connection of this.#connections) connection.socket.destroy();
-    for (const socket of this.#accepted) socket.destroy();
+  /** Cuts every connection; resolves when the exchanges on them are over, which is a moment later than the sockets' end. */
+  async destroyConnections(): Promise<void> {
+    const sockets = [...this.#connections].map(({ socket }) => socket);
+    const closed = sockets.map((socket) => new Promise<void>((resolve) => socket.once("close", () => resolve())));
+    for (const socket of [...sockets, ...this.#accepted]) socket.destroy();
+    await Promise.all(closed);
   }
 
   #listen(): void {

@@ -69,7 +69,7 @@ export class ForwardRig extends Watch implements RequestHandler {
   close(): void {
     this.upstreams.close();
     this.forwarder.close();
-    this.listener.destroyConnections();
+    void this.listener.destroyConnections();
     void this.listener.close();
   }
 

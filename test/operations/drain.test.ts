@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
+import { RawClient } from "../support/raw-client.ts";
 import { describeFailures, Load, NamedUpstream } from "./load.ts";
 
 let upstream: NamedUpstream;
@@ -142,6 +143,20 @@ describe("SIGTERM", () => {
     await lost;
     upstream.release();
     expect(gateway.logs().some((record) => record.event === "drain_cut")).toBe(true);
+  });
+
+  it("records each of those that it cuts, however few or many", async () => {
+    for (const count of [1, 40]) {
+      const gateway = await launch({ delay: "0ms", timeout: "300ms" });
+      const clients = await Promise.all(Array.from({ length: count }, () => RawClient.connect(gateway.port)));
+      for (const client of clients) await client.write("GET /hold HTTP/1.1\r\nHost: gw\r\n\r\n");
+      await vi.waitUntil(() => upstream.holding === count, { timeout: 5000, interval: 5 });
+      gateway.signal("SIGTERM");
+      expect(await gateway.exited).toBe(0);
+      upstream.release();
+      const statuses = gateway.logs().flatMap(({ path, status }) => (path === "/hold" ? [status] : []));
+      expect(statuses).toEqual(Array(count).fill(499));
+    }
   });
 
   it("does not wait for a TLS handshake that nobody goes on with", async () => {
