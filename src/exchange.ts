@@ -91,6 +91,8 @@ export interface ClientMessages {
   readonly rawHeaders: readonly string[];
   /** The request was read to its end. */
   readonly complete: boolean;
+  readonly body: RequestBody;
+  /** Without the body, which is `body` alone. */
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   /** False: the connection ends with this answer, which says so. */
@@ -110,6 +112,32 @@ export interface ClientMessages {
   pass(answer: string, status: number, idleMs: number): void;
   /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */
   giveBackTimeout(ms: number): void;
+}
+
+/** The body of a request on its way in. It is read once: whole, or by a reader. */
+export interface RequestBody {
+  /** All of it, where all came with the head; it is read then. Null: it has to be read as it comes, or there is none. */
+  takeWhole(): Buffer | null;
+  /** From now on it goes to `reader` as it comes; some of it may before this returns. */
+  read(reader: BodyReader): void;
+  /** The client waits, once what is on its way has come: `reader` may still be told of that. */
+  pause(): void;
+  resume(): void;
+  readonly paused: boolean;
+  /** Nobody wants the rest: it is thrown away as it comes, and no reader is told of it. */
+  discard(): void;
+}
+
+/** Told what comes of a request's body. */
+export interface BodyReader {
+  /**
+   * `lent`: the chunk's memory is used again as soon as this returns; what is kept has to be copied. True: the reader is
+   * done with the chunk. False: it is still needed as it is (and was not lent).
+   */
+  onRequestData(chunk: Buffer, lent: boolean): boolean;
+  onRequestEnd(): void;
+  /** It broke off: there is no more of it, and no end. */
+  onRequestAbort(): void;
 }
 
 /** The gateway's own share of an exchange in milliseconds: until it was handed on, or answered here. */

@@ -107,13 +107,15 @@ export interface UpstreamRequest {
   readonly headers: readonly string[];
   /** Must agree with the framing fields in `headers`. */
   readonly body: "none" | "length" | "chunked";
+  /** The whole body, where it is here: the request is complete with it. Null: it is written as it comes, or there is none. */
+  readonly content: Buffer | null;
   /** Ask for a protocol change: only then is a 101 an answer, and the socket is never pooled. */
   readonly upgrade: boolean;
   /**
    * Milliseconds; 0 is no limit. `connectMs` ends when the socket is connected, TLS included. `responseMs` counts from
-   * then, or from `end()` where there is a body (a long upload is no slow answer), to the first byte of the answer's
+   * then, or from `end()` where a body is written (a long upload is no slow answer), to the first byte of the answer's
    * body or the end of a bodyless one. `idleMs`: between bytes of the answer's body, not while paused, or while a
-   * `write` that said false waits for `onDrain`.
+   * `write` that said `full` waits for `onDrain`.
    */
   readonly connectMs: number;
   readonly responseMs: number;
@@ -124,8 +126,8 @@ export interface UpstreamRequest {
 
 /** The running exchange, to steer it. Every method is harmless after the end. */
 export interface UpstreamCall {
-  /** False: the upstream takes no more for now; `onDrain` follows. Before there is a connected socket it is kept. */
-  write(chunk: Buffer): boolean;
+  /** The chunk must stay as it is unless it was taken. Before there is a connected socket it is kept. */
+  write(chunk: Buffer): Written;
   /** The request's body is complete. */
   end(): void;
   /** Stop and resume reading the answer's body. */
@@ -134,6 +136,13 @@ export interface UpstreamCall {
   /** Destroys the socket; no further callback is made. */
   abort(): void;
 }
+
+/**
+ * What became of a piece of the request's body. `taken`: it is with the kernel, or of no use any more, and its memory is
+ * free. `kept`: it is still needed, and more may follow. `full`: the same, but the upstream takes no more for now;
+ * `onDrain` follows.
+ */
+export type Written = "taken" | "kept" | "full";
 
 /** Told what the upstream does. After `onEnd`, `onUpgrade` or `onError` no further callback is made. */
 export interface UpstreamHandler {
@@ -156,7 +165,7 @@ export interface UpstreamHandler {
   /** The upstream's 101: from here on `socket` is the caller's; `rest` is what it already said beyond the head. */
   onUpgrade(headers: readonly string[], socket: import("node:net").Socket, rest: Buffer): void;
   /**
-   * The request's body may be written (again). Where there is a body it is called once as soon as the head was handed
+   * The request's body may be written (again). Where there is one to be written it is called once as soon as the head was handed
    * to a connected socket: until then the client's body is not read, and a target that refuses can be changed for
    * another.
    */

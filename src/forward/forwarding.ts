@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { answerWhole, canAnswerWhole, formatStatusLine } from "../answer.ts";
-import { type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
+import { type BodyReader, type Exchange, formatServerTiming, type UpstreamTrace } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { bodyTooLarge } from "../faults/too-much.ts";
 import { GrowingBytes } from "../growing-bytes.ts";
@@ -35,7 +35,7 @@ export interface ForwardingDeps {
  * to what a client may be told; bytes and their framing are the engine's. The caller watches for the client's leaving
  * and says so with `abort`.
  */
-export class Forwarding implements UpstreamHandler {
+export class Forwarding implements UpstreamHandler, BodyReader {
   protected readonly exchange: Exchange;
   protected readonly admission: Admission;
   protected readonly deps: ForwardingDeps;
@@ -46,6 +46,8 @@ export class Forwarding implements UpstreamHandler {
   private readonly upstream: Upstream;
   private readonly done: ForwardDone;
   private readonly body: BodyFraming;
+  /** The whole body, where it is here: it was read for `{body}`, or came with the head. */
+  private content: Buffer | null;
   private target: UpstreamTarget | null = null;
   /** The span of the try that is under way. */
   private trace: UpstreamTrace | null = null;
@@ -63,8 +65,7 @@ export class Forwarding implements UpstreamHandler {
   /** What the client keeps us waiting for, as bits; the socket's time-out is ours while there is any. */
   private waitingFor = 0;
   private timeoutBefore = 0;
-  // Listeners are made when they are first needed: most exchanges need none.
-  private requestListeners: RequestListeners | null = null;
+  /** Made when it is first needed: most exchanges need none. */
   private silenceListener: (() => void) | null = null;
 
   constructor(exchange: Exchange, admission: Admission, upstream: Upstream, done: ForwardDone, deps: ForwardingDeps) {
@@ -76,7 +77,8 @@ export class Forwarding implements UpstreamHandler {
     this.done = done;
     this.deps = deps;
     this.body = framingOf(this.head, admission.body);
-    this.requestEnded = !streams(this.body) || admission.body !== null;
+    this.content = streams(this.body) ? admission.body : null;
+    this.requestEnded = !streams(this.body) || this.content !== null;
   }
 
   start(): void {
@@ -93,6 +95,7 @@ export class Forwarding implements UpstreamHandler {
       this.finishLater(fault("sentinel:upstream:service_unavailable", { cause: "no healthy target" }));
       return;
     }
+    this.takeContent();
     exchange.upstreamStartedAt = this.deps.now();
     this.send(target, false);
   }
@@ -192,9 +195,9 @@ export class Forwarding implements UpstreamHandler {
   onDrain(): void {
     if (this.over || this.requestEnded) return;
     if (!this.uploading) this.upload();
-    else if (this.exchange.request.isPaused()) {
+    else if (this.exchange.client.body.paused) {
       this.waitFor(SENDING);
-      this.exchange.request.resume();
+      this.exchange.client.body.resume();
     }
   }
 
@@ -241,7 +244,8 @@ export class Forwarding implements UpstreamHandler {
     this.exchange.upstreamEndedAt = this.deps.now();
     this.endTrace(this.answering ? null : "aborted");
     this.stopWaiting(SENDING);
-    if (this.uploading && !this.requestEnded) this.stopReading();
+    // What still comes is thrown away until its connection ends: it must never be read as another request.
+    if (this.uploading && !this.requestEnded) this.exchange.client.body.discard();
   }
 
   /** The span of this try is over; `reason`: what it failed for. Harmless after its end. */
@@ -299,6 +303,7 @@ export class Forwarding implements UpstreamHandler {
         path: admission.target.path + admission.target.query,
         headers: this.traced(target, buildRequestHeaders(head, this.headersContext(target))),
         body: streams(body) ? body.kind : "none",
+        content: this.content,
         upgrade: this.upgrades,
         connectMs: timeouts.connectMs ?? this.upstream.timeouts.connectMs,
         responseMs: timeouts.responseMs ?? this.upstream.timeouts.responseMs,
@@ -307,10 +312,6 @@ export class Forwarding implements UpstreamHandler {
       },
       this,
     );
-    if (admission.body !== null && streams(body)) {
-      this.call.write(admission.body);
-      this.call.end();
-    }
   }
 
   /** With tracing, the upstream is told of our span in place of the client's. */
@@ -376,53 +377,51 @@ export class Forwarding implements UpstreamHandler {
 
   /** The upstream takes the body: only now is the client asked for it. */
   private upload(): void {
-    const { request, response } = this.exchange;
+    const { exchange } = this;
     this.uploading = true;
-    if (this.head.expectContinue) response.writeContinue();
-    const listeners = {
-      data: (chunk: Buffer) => this.onRequestData(chunk),
-      end: () => this.onRequestEnd(),
-    };
-    this.requestListeners = listeners;
-    request.on("data", listeners.data);
-    request.on("end", listeners.end);
-    // The end of the connection is the caller's to see, by the response's 'close'.
-    request.on("error", ignore);
+    if (this.head.expectContinue) exchange.response.writeContinue();
     this.waitFor(SENDING);
+    exchange.client.body.read(this);
   }
 
-  private onRequestData(chunk: Buffer): void {
-    if (this.over) return;
+  /** A body that came with its head goes on with it. */
+  private takeContent(): void {
+    if (this.requestEnded) return;
+    const { exchange } = this;
+    const whole = exchange.client.body.takeWhole();
+    if (whole === null) return;
+    exchange.bytesIn += whole.length;
+    this.content = whole;
+    this.requestEnded = true;
+  }
+
+  onRequestData(chunk: Buffer, lent: boolean): boolean {
+    if (this.over) return true;
     const { exchange } = this;
     exchange.bytesIn += chunk.length;
     const { maxBodyBytes } = this.admission.route;
     if (exchange.bytesIn > maxBodyBytes) {
       this.call?.abort();
       this.breakOff(bodyTooLarge(maxBodyBytes));
-      return;
+      return true;
     }
-    if (this.call?.write(chunk) === false) {
-      exchange.request.pause();
+    const written = this.call?.write(lent ? Buffer.from(chunk) : chunk) ?? "taken";
+    if (written === "full") {
+      exchange.client.body.pause();
       this.stopWaiting(SENDING);
     }
+    return lent || written === "taken";
   }
 
-  private onRequestEnd(): void {
+  onRequestEnd(): void {
     if (this.over) return;
     this.requestEnded = true;
     this.stopWaiting(SENDING);
     this.call?.end();
   }
 
-  /** What still comes of the request is thrown away until its connection ends: it must never be read as another. */
-  private stopReading(): void {
-    const { request } = this.exchange;
-    if (this.requestListeners !== null) {
-      request.off("data", this.requestListeners.data);
-      request.off("end", this.requestListeners.end);
-    }
-    request.resume();
-  }
+  /** The end of the connection is the caller's to see. */
+  onRequestAbort(): void {}
 
   /** The end of the answer, and all of its body that was not sent before. As `onBody`, says whether that is done with. */
   private endAnswer(chunk: Buffer | null, lent: boolean): boolean {
@@ -537,11 +536,6 @@ const SMALL_BYTES = 1024;
 /** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
 const ONE_WRITE_BYTES = 12 * 1024;
 
-interface RequestListeners {
-  readonly data: (chunk: Buffer) => void;
-  readonly end: () => void;
-}
-
 /** The client's body is waited for. */
 const SENDING = 1;
 /** The client does not take what it is sent. */
@@ -583,5 +577,3 @@ function faultOf({ reason, detail }: UpstreamError): Fault {
       return fault("sentinel:upstream:bad_gateway", { cause });
   }
 }
-
-function ignore(): void {}

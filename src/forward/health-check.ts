@@ -62,6 +62,7 @@ export class HealthCheck {
         path,
         headers: ["Host", authority, "User-Agent", "sentinel-health-check", "Accept", "*/*"],
         body: "none",
+        content: null,
         upgrade: false,
         connectMs: 0,
         responseMs: 0,

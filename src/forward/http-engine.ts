@@ -19,6 +19,7 @@ import type {
   UpstreamHandler,
   UpstreamOrigin,
   UpstreamRequest,
+  Written,
 } from "./forwarder.ts";
 
 const IDLE_SOCKET_MS = 4000;
@@ -114,7 +115,7 @@ class HttpExchange implements UpstreamCall {
   }
 
   start(agent: Agent | false): void {
-    const { origin, method, path, headers, body } = this.request;
+    const { origin, method, path, headers, body, content } = this.request;
     const send = origin.tls === null ? httpRequest : httpsRequest;
     const outgoing = send({
       ...(origin.tls !== null && tlsOptions(origin)),
@@ -140,20 +141,21 @@ class HttpExchange implements UpstreamCall {
     outgoing.on("error", (error) => this.onFailure(error));
     outgoing.on("close", () => this.fail("reset", "the connection ended"));
     this.arm(this.request.connectMs, "connect_timeout");
-    if (body === "none") this.end();
+    if (body === "none" || content !== null) this.end(content);
   }
 
-  write(chunk: Buffer): boolean {
-    if (this.over || this.requestEnded) return true;
+  write(chunk: Buffer): Written {
+    if (this.over || this.requestEnded) return "taken";
     const more = this.outgoing.write(chunk);
     if (!more && this.connected && !this.bodyBegun) this.arm(this.request.idleMs, "idle_timeout");
-    return more;
+    return more ? "kept" : "full";
   }
 
-  end(): void {
+  end(content: Buffer | null = null): void {
     if (this.over || this.requestEnded) return;
     this.requestEnded = true;
-    this.outgoing.end();
+    if (content === null) this.outgoing.end();
+    else this.outgoing.end(content);
     if (this.connected && !this.bodyBegun) this.arm(this.request.responseMs, "response_timeout");
   }
 
@@ -194,7 +196,7 @@ class HttpExchange implements UpstreamCall {
     this.connected = true;
     if (this.requestEnded) this.arm(this.request.responseMs, "response_timeout");
     else this.disarm();
-    if (this.request.body !== "none") this.handler.onDrain();
+    if (this.request.body !== "none" && this.request.content === null) this.handler.onDrain();
   }
 
   private onDrain(): void {

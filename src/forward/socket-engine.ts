@@ -250,5 +250,5 @@ function failedCall(handler: UpstreamHandler, reason: "refused" | "reset", detai
   const abort = () => {
     aborted = true;
   };
-  return { write: () => true, end: () => {}, pause: () => {}, resume: () => {}, abort };
+  return { write: () => "taken", end: () => {}, pause: () => {}, resume: () => {}, abort };
 }

@@ -1,7 +1,7 @@
 import type { OnReadOpts, Socket } from "node:net";
 import { ReadMemory } from "../read-memory.ts";
 import { createStage } from "../turn.ts";
-import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest } from "./forwarder.ts";
+import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest, Written } from "./forwarder.ts";
 import type { KnownHeads } from "./known-heads.ts";
 import { announcedLength } from "./request-writer.ts";
 import { ResponseParser, type ResponseSink } from "./response-parser.ts";
@@ -27,6 +27,8 @@ export class UpstreamConnection implements ResponseSink {
   #corked = false;
   /** The head of a request that is sent at the end of this turn. */
   #unsent: string | null = null;
+  /** A whole body that goes with it, too long to be one text with it. */
+  #unsentBody: Buffer | null = null;
   #phase: Phase = "connect";
   /** The tick at which the phase has lasted too long; 0: never. */
   #deadline = 0;
@@ -69,11 +71,13 @@ export class UpstreamConnection implements ResponseSink {
     const call = new Call(this, request, handler);
     this.#call = call;
     this.#parser.begin(request.method === "HEAD", request.upgrade);
-    if (call.requestDone && this.#connected) {
-      this.#unsent = head;
-      SENDS.add(this);
-    } else if (call.requestDone) {
-      this.#socket.write(head, "latin1");
+    if (call.requestDone) {
+      const { content } = request;
+      const short = content !== null && content.length <= ONE_WRITE_BYTES;
+      this.#unsent = short ? head + content.toString("latin1") : head;
+      this.#unsentBody = short ? null : content;
+      if (this.#connected) SENDS.add(this);
+      else this.sendHead();
     } else {
       // The body's first bytes are mostly at hand within the same turn of the event loop: one packet for both.
       this.#corked = true;
@@ -90,12 +94,18 @@ export class UpstreamConnection implements ResponseSink {
     return call;
   }
 
-  /** At the end of the turn. */
+  /** At the end of the turn: the head, and the body where all of it is here. */
   sendHead(): void {
     const head = this.#unsent;
     if (head === null) return;
+    const body = this.#unsentBody;
     this.#unsent = null;
+    this.#unsentBody = null;
+    if (body !== null) this.#socket.cork();
     this.#socket.write(head, "latin1");
+    if (body === null) return;
+    this.#socket.write(body);
+    this.#socket.uncork();
   }
 
   /** Called with every tick. */
@@ -118,6 +128,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#closed = true;
     this.#call = null;
     this.#unsent = null;
+    this.#unsentBody = null;
     this.#parser.stop();
     this.#owner.gone(this);
     this.#socket.destroy();
@@ -125,28 +136,33 @@ export class UpstreamConnection implements ResponseSink {
 
   // What an exchange asks for. `call` is the running one: an ended exchange has no connection any more.
 
-  write(call: Call, chunk: Buffer): boolean {
+  write(call: Call, chunk: Buffer): Written {
+    const socket = this.#socket;
     const chunked = call.request.body === "chunked";
     if (!chunked) {
       if (chunk.length > call.bodyLeft) {
-        this.#socket.destroy(new Error("request body longer than its Content-Length"));
-        return true;
+        socket.destroy(new Error("request body longer than its Content-Length"));
+        return "taken";
       }
       call.bodyLeft -= chunk.length;
     }
     let takesMore: boolean;
     if (chunked) {
-      if (!this.#corked) this.#socket.cork();
-      this.#socket.write(`${chunk.length.toString(16)}\r\n`, "latin1");
-      this.#socket.write(chunk);
-      takesMore = this.#socket.write("\r\n", "latin1");
-      if (!this.#corked) this.#socket.uncork();
+      if (!this.#corked) socket.cork();
+      socket.write(`${chunk.length.toString(16)}\r\n`, "latin1");
+      socket.write(chunk);
+      takesMore = socket.write("\r\n", "latin1");
+      if (!this.#corked) socket.uncork();
     } else {
-      takesMore = this.#socket.write(chunk);
+      takesMore = socket.write(chunk);
     }
-    if (!takesMore) call.needsDrain = true;
-    if (this.#phase === "stream" || !takesMore) this.#streaming(call);
-    return takesMore;
+    // A socket says so of any chunk as long as what it may keep, though the kernel has it already.
+    const taken = socket.writableLength === 0;
+    const full = !takesMore && !taken;
+    if (full) call.needsDrain = true;
+    if (this.#phase === "stream" || full) this.#streaming(call);
+    if (full) return "full";
+    return taken ? "taken" : "kept";
   }
 
   endRequest(call: Call): void {
@@ -332,6 +348,9 @@ export class UpstreamConnection implements ResponseSink {
   }
 }
 
+/** A body of up to this many bytes is one text with the head, and one write. */
+const ONE_WRITE_BYTES = 12 * 1024;
+
 const SENDS = createStage<UpstreamConnection>("sends", (connection) => connection.sendHead());
 
 export interface ConnectionKind {
@@ -369,12 +388,12 @@ class Call implements UpstreamCall {
     this.connection = connection;
     this.request = request;
     this.handler = handler;
-    this.requestDone = request.body === "none";
-    if (request.body === "length") this.bodyLeft = announcedLength(request.headers);
+    this.requestDone = request.body === "none" || request.content !== null;
+    if (!this.requestDone && request.body === "length") this.bodyLeft = announcedLength(request.headers);
   }
 
-  write(chunk: Buffer): boolean {
-    if (this.connection === null || this.requestDone || chunk.length === 0) return true;
+  write(chunk: Buffer): Written {
+    if (this.connection === null || this.requestDone || chunk.length === 0) return "taken";
     return this.connection.write(this, chunk);
   }
 

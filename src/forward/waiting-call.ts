@@ -1,4 +1,4 @@
-import type { UpstreamCall } from "./forwarder.ts";
+import type { UpstreamCall, Written } from "./forwarder.ts";
 import type { UpstreamConnection } from "./upstream-connection.ts";
 
 /** An exchange that begins in a moment, once a connection for it is free; until then it keeps what it is told. */
@@ -22,10 +22,10 @@ export class WaitingCall implements UpstreamCall {
     if (this.#ended) call.end();
   }
 
-  write(chunk: Buffer): boolean {
+  write(chunk: Buffer): Written {
     if (this.#call !== null) return this.#call.write(chunk);
     this.#chunks.push(chunk);
-    return true;
+    return "kept";
   }
 
   end(): void {

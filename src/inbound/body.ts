@@ -1,4 +1,4 @@
-import type { Exchange } from "../exchange.ts";
+import type { BodyReader, Exchange, RequestBody } from "../exchange.ts";
 import { type Fault, fault } from "../faults/fault.ts";
 import { bodyTooLarge } from "../faults/too-much.ts";
 import { GrowingBytes } from "../growing-bytes.ts";
@@ -9,22 +9,45 @@ import { GrowingBytes } from "../growing-bytes.ts";
  * ends in `request_timeout`, which nobody is there to read.
  */
 export function readBody(exchange: Exchange, maxBytes: number): Promise<Buffer | Fault> {
-  const { request, response, head } = exchange;
+  const { client, head } = exchange;
   if (head?.body.kind === "length" && head.body.bytes > maxBytes) return Promise.resolve(bodyTooLarge(maxBytes));
-  if (head?.expectContinue) response.writeContinue();
-  return new Promise((resolve) => {
-    const body = new GrowingBytes();
-    request.on("data", (chunk: Buffer) => {
-      exchange.bytesIn = body.length + chunk.length;
-      if (exchange.bytesIn <= maxBytes) {
-        body.add(chunk);
-        return;
-      }
-      request.pause();
-      resolve(bodyTooLarge(maxBytes));
-    });
-    request.once("end", () => resolve(body.all()));
-    request.once("error", () => resolve(fault("user:bad_request:request_timeout")));
-    request.once("close", () => resolve(fault("user:bad_request:request_timeout")));
-  });
+  if (head?.expectContinue) exchange.response.writeContinue();
+  return new Promise((resolve) => client.body.read(new WholeBody(exchange, client.body, maxBytes, resolve)));
+}
+
+class WholeBody implements BodyReader {
+  readonly #exchange: Exchange;
+  readonly #source: RequestBody;
+  readonly #maxBytes: number;
+  /** Heard once: what is told later is nobody's. */
+  readonly #tell: (body: Buffer | Fault) => void;
+  readonly #bytes = new GrowingBytes();
+
+  constructor(exchange: Exchange, source: RequestBody, maxBytes: number, tell: (body: Buffer | Fault) => void) {
+    this.#exchange = exchange;
+    this.#source = source;
+    this.#maxBytes = maxBytes;
+    this.#tell = tell;
+  }
+
+  onRequestData(chunk: Buffer, lent: boolean): boolean {
+    const bytes = this.#bytes;
+    this.#exchange.bytesIn = bytes.length + chunk.length;
+    if (this.#exchange.bytesIn <= this.#maxBytes) {
+      const copies = bytes.length > 0;
+      bytes.add(lent && !copies ? Buffer.from(chunk) : chunk);
+      return lent || copies;
+    }
+    this.#source.pause();
+    this.#tell(bodyTooLarge(this.#maxBytes));
+    return true;
+  }
+
+  onRequestEnd(): void {
+    this.#tell(this.#bytes.all());
+  }
+
+  onRequestAbort(): void {
+    this.#tell(fault("user:bad_request:request_timeout"));
+  }
 }

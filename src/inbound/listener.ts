@@ -9,6 +9,7 @@ import { NodeMessages } from "./node-messages.ts";
 import { ordinaryHead } from "./ordinary-head.ts";
 import { faultOfParseError, type ParseError } from "./parse-error.ts";
 import { findPeer } from "./peer.ts";
+import type { PlainBody } from "./plain-body.ts";
 import { PlainConnection } from "./plain-connection.ts";
 import { PlainMessages } from "./plain-messages.ts";
 import { PLAIN_REQUEST_BYTES, type PlainRequest } from "./plain-request.ts";
@@ -66,7 +67,7 @@ export interface RequestHandler {
 const IDLE_GRACE_MS = 1000;
 /** Node's own server knows `http/1.1` alone, and ends the handshake of a client that offers only `http/1.0` (curl --http1.0). */
 const HANDSHAKE = { ALPNProtocols: ["http/1.1", "http/1.0"] };
-/** How often connections without a request are looked through, in milliseconds. */
+/** How often connections are looked through for what waits too long, in milliseconds; oftener for short time-outs. */
 const SWEEP_MS = 1000;
 
 /**
@@ -93,11 +94,13 @@ export class Listener {
   readonly #keepAliveFields: string;
   /** Heads of no more bytes are read here. */
   readonly #plainBytes: number;
+  readonly #sweepMs: number;
   /** Nothing is accepted any more. */
   #closing = false;
 
   constructor(options: ListenerOptions) {
     const { limits, tls } = options;
+    this.#sweepMs = Math.max(50, Math.min(SWEEP_MS, limits.headerTimeout / 4));
     const serverOptions = {
       insecureHTTPParser: false,
       // The lines and the target are limited apart from the whole, each with an answer of its own (head.ts).
@@ -105,7 +108,7 @@ export class Listener {
       headersTimeout: limits.headerTimeout,
       requestTimeout: limits.requestTimeout,
       keepAliveTimeout: limits.idleTimeout,
-      connectionsCheckingInterval: Math.max(50, Math.min(1000, limits.headerTimeout / 4)),
+      connectionsCheckingInterval: this.#sweepMs,
       // A request without Host gets our own envelope.
       requireHostHeader: false,
       noDelay: true,
@@ -137,7 +140,7 @@ export class Listener {
       this.#server.once("error", reject);
       this.#server.listen(address, () => {
         this.#server.off("error", reject);
-        const sweep = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+        const sweep = setInterval(() => this.#sweep(), this.#sweepMs).unref();
         this.#server.once("close", () => clearInterval(sweep));
         resolve(this.#server.address() as AddressInfo);
       });
@@ -177,9 +180,17 @@ export class Listener {
    * time-out. A request that began in time and took its time is over by then too, or answered 408.
    */
   #sweep(): void {
-    const { idleTimeout, headerTimeout } = this.#options.limits;
+    const { idleTimeout, headerTimeout, requestTimeout } = this.#options.limits;
+    if (requestTimeout > 0) this.#endOverdue(performance.now() - requestTimeout);
     if (this.#closing) this.#endIdle(IDLE_GRACE_MS);
     else this.#endIdle(idleTimeout + headerTimeout + 2 * SWEEP_MS, idleTimeout);
+  }
+
+  /** As Node's server does with what it reads: a request whose body is not here by then is told 408. */
+  #endOverdue(beganBefore: number): void {
+    for (const connection of this.#connections) {
+      if (connection.plain?.waitsForBodySince(beganBefore)) this.#onBrokenBody(connection, "ERR_HTTP_REQUEST_TIMEOUT");
+    }
   }
 
   /** `plainMs`: for connections that no other time-out watches between requests. */
@@ -243,9 +254,10 @@ export class Listener {
     const connection = connectionOf(socket);
     this.#connections.add(connection);
     connection.plain = new PlainConnection(socket, this.#plainBytes, {
-      onRequest: (request) => this.#onPlainRequest(connection, request),
+      onRequest: (request, body) => this.#onPlainRequest(connection, request, body),
       onOther: (bytes) => this.#handOver(connection, bytes),
       onSilence: () => this.#onSilence(socket),
+      onBrokenBody: () => this.#onBrokenBody(connection, "HPE_INVALID_EOF_STATE"),
     });
     socket.setTimeout(this.#options.limits.idleTimeout);
     // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
@@ -253,18 +265,24 @@ export class Listener {
     socket.once("close", () => {
       this.#connections.delete(connection);
       connection.waiting.length = 0;
+      connection.plain?.breakOff();
       if (connection.plain !== null && connection.active !== null) this.#onEnded(connection, connection.active);
     });
   }
 
-  #onPlainRequest(connection: Connection, request: PlainRequest): void {
+  #onPlainRequest(connection: Connection, request: PlainRequest, body: PlainBody | null): void {
     // What comes behind the last answer is nobody's request: it is only read so that the answer is received.
     if (connection.closing) {
       connection.plain?.end();
       return;
     }
     const left = () => this.#onAnswerLeft(connection);
-    this.#begin(connection, new PlainMessages(connection.socket, request, this.#keepAliveHeaders, left));
+    this.#begin(connection, new PlainMessages(connection.socket, request, body, this.#keepAliveHeaders, left));
+  }
+
+  /** Its parser would say the same of a request that it reads. */
+  #onBrokenBody({ socket }: Connection, code: string): void {
+    this.#onClientError(Object.assign(new Error(code), { code }), socket);
   }
 
   #onAnswerLeft(connection: Connection): void {
@@ -410,7 +428,7 @@ export class Listener {
     if (error.code === "ERR_HTTP_REQUEST_TIMEOUT" && socket.bytesRead === 0) return;
     const active = connection.active;
     const reason = faultOfParseError(error, this.#options.limits);
-    const broken = connection.waiting.length === 0 && active !== null && !active.request.complete;
+    const broken = connection.waiting.length === 0 && active !== null && !active.client.complete;
     // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
     if (broken && reason.code === "user:bad_request:request_timeout" && active.client.answerBegun) return;
     connection.failure = reason;

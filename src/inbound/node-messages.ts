@@ -1,12 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { ClientMessages } from "../exchange.ts";
+import { NodeBody } from "./node-body.ts";
 
 /** The client's side of an exchange whose request Node's server read. */
 export class NodeMessages implements ClientMessages {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly socket: Socket;
+  readonly body: NodeBody;
   /** The whole answer went past `response`. */
   #passed = false;
 
@@ -14,6 +16,7 @@ export class NodeMessages implements ClientMessages {
     this.request = request;
     this.response = response;
     this.socket = request.socket;
+    this.body = new NodeBody(request);
   }
 
   get method(): string | undefined {

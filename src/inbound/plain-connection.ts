@@ -1,20 +1,24 @@
 import type { Socket } from "node:net";
 import { HeldBytes } from "../held-bytes.ts";
 import { createStage } from "../turn.ts";
+import { PlainBody } from "./plain-body.ts";
 import { type PlainRequest, readPlainRequest } from "./plain-request.ts";
 import { SocketReads } from "./socket-reads.ts";
 
 export interface PlainConnectionEvents {
-  /** At the end of the turn in which it was read. */
-  onRequest(request: PlainRequest): void;
+  /** At the end of the turn in which its head was read. `body`: null where it has none. */
+  onRequest(request: PlainRequest, body: PlainBody | null): void;
   /** What was read is no plain request, and none is under way: it is for Node's server. */
   onOther(bytes: Buffer): void;
   /** Nothing moved for the socket's time-out. */
   onSilence(): void;
+  /** The client ended its side within a body. */
+  onBrokenBody(): void;
 }
 
 /**
- * Reads a client's socket until Node's server takes it over: one read is one request, or else it is for Node's parser.
+ * Reads a client's socket until Node's server takes it over: one read is one request, or the head of one and the
+ * beginning of its body, or else it is for Node's parser.
  * What comes while a request is under way is kept, and the client that leaves is noticed, which only who reads does.
  */
 export class PlainConnection {
@@ -25,6 +29,10 @@ export class PlainConnection {
   /** Read, and not taken up before the end of the turn. */
   #request: PlainRequest | null = null;
   #busy = false;
+  /** Of the request under way, or of the last one, which ended the connection with the body not read. */
+  #body: PlainBody | null = null;
+  /** When the head of the request under way was read: `performance.now()`. */
+  #beganAt = 0;
   /** What came behind the request under way. */
   #held: HeldBytes | null = null;
 
@@ -47,9 +55,21 @@ export class PlainConnection {
   end(): Buffer | null {
     this.#busy = false;
     this.#stopTimeout();
+    // An answer that did not wait for it has ended the connection.
+    this.#body?.discard();
     const held = this.#held;
     this.#held = null;
     return held === null ? null : held.take();
+  }
+
+  /** A body has been on its way since before `time`, by `performance.now()`. */
+  waitsForBodySince(time: number): boolean {
+    return this.#busy && this.#body !== null && this.#body.left > 0 && this.#beganAt < time;
+  }
+
+  /** The connection is gone. */
+  breakOff(): void {
+    this.#body?.breakOff();
   }
 
   /** Reads no more; the socket is paused, for its next reader to resume. */
@@ -64,7 +84,7 @@ export class PlainConnection {
   takeUp(): void {
     const request = this.#request;
     this.#request = null;
-    if (request !== null && !this.#socket.destroyed) this.#events.onRequest(request);
+    if (request !== null && !this.#socket.destroyed) this.#events.onRequest(request, this.#body);
   }
 
   /** At the end of the turn in which the client ended its side: behind the answer, if there is one by then. */
@@ -73,25 +93,38 @@ export class PlainConnection {
   }
 
   #onData(bytes: Buffer): void {
+    const behind = this.#body === null ? bytes : this.#giveBody(this.#body, bytes);
+    if (behind === null) return;
     if (this.#busy) {
       this.#held ??= new HeldBytes(this.#socket);
-      this.#held.hold(this.#own(bytes));
+      this.#held.hold(this.#reads.own(behind));
       return;
     }
-    const request = bytes.length <= this.#maxBytes ? readPlainRequest(bytes) : null;
+    const request = readPlainRequest(behind, this.#maxBytes);
     if (request === null) {
-      this.#events.onOther(this.#own(bytes));
+      this.#events.onOther(this.#reads.own(behind));
       return;
     }
     this.#busy = true;
+    this.#beganAt = performance.now();
     this.#stopTimeout();
     this.#request = request;
+    this.#body = request.bodyBytes === 0 ? null : this.#beginBody(request, behind);
     REQUESTS.add(this);
   }
 
-  /** What may be kept of a read. */
-  #own(bytes: Buffer): Buffer {
-    return this.#reads.lent ? Buffer.from(bytes) : bytes;
+  #beginBody({ bodyBytes, headBytes }: PlainRequest, bytes: Buffer): PlainBody {
+    return new PlainBody(this.#socket, bodyBytes, this.#reads.own(bytes.subarray(headBytes)));
+  }
+
+  /** What of a read is the body's goes to it; what is behind that, or null. */
+  #giveBody(body: PlainBody, bytes: Buffer): Buffer | null {
+    const { left } = body;
+    if (left === 0) return bytes;
+    const all = bytes.length <= left;
+    const done = body.arrive(all ? bytes : bytes.subarray(0, left), this.#reads.lent);
+    if (!done) this.#reads.keep();
+    return all ? null : bytes.subarray(left);
   }
 
   /** It is for the time before the first request: between requests the listener looks through its connections. */
@@ -101,7 +134,8 @@ export class PlainConnection {
 
   /** As Node's server: a client that ends its side wants no answer that is not there yet. */
   readonly #onEnd = (): void => {
-    CLOSES.add(this);
+    if (this.#busy && this.#body !== null && this.#body.left > 0) this.#events.onBrokenBody();
+    else CLOSES.add(this);
   };
 
   readonly #onTimeout = (): void => {

@@ -1,12 +1,13 @@
 import { type IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import type { ClientMessages } from "../exchange.ts";
+import type { ClientMessages, RequestBody } from "../exchange.ts";
 import { createStage } from "../turn.ts";
+import { NO_BODY, type PlainBody } from "./plain-body.ts";
 import type { PlainRequest } from "./plain-request.ts";
 
 /**
  * The client's side of an exchange whose request was read without Node's server. Most are answered in one piece; for
- * any other answer, and for who wants to read a body that is not there, Node's own objects are made.
+ * any other answer Node's own objects are made.
  */
 export class PlainMessages implements ClientMessages {
   readonly socket: Socket;
@@ -14,7 +15,7 @@ export class PlainMessages implements ClientMessages {
   readonly url: string;
   readonly httpVersion = "1.1";
   readonly rawHeaders: string[];
-  readonly complete = true;
+  readonly #body: PlainBody | null;
   readonly #keepAliveHeaders: readonly string[];
   readonly #answerLeft: () => void;
   #keepAlive = true;
@@ -29,13 +30,28 @@ export class PlainMessages implements ClientMessages {
    * `keepAliveHeaders`: what an answer through `response` says of its connection where that is kept; name, value, name,
    * value. `answerLeft` is told once that the answer has left, whole; not where the connection broke before.
    */
-  constructor(socket: Socket, request: PlainRequest, keepAliveHeaders: readonly string[], answerLeft: () => void) {
+  constructor(
+    socket: Socket,
+    request: PlainRequest,
+    body: PlainBody | null,
+    keepAliveHeaders: readonly string[],
+    answerLeft: () => void,
+  ) {
     this.socket = socket;
+    this.#body = body;
     this.method = request.method;
     this.url = request.url;
     this.rawHeaders = request.rawHeaders;
     this.#keepAliveHeaders = keepAliveHeaders;
     this.#answerLeft = answerLeft;
+  }
+
+  get complete(): boolean {
+    return this.#body === null || this.#body.complete;
+  }
+
+  get body(): RequestBody {
+    return this.#body ?? NO_BODY;
   }
 
   get request(): IncomingMessage {
@@ -113,7 +129,7 @@ export class PlainMessages implements ClientMessages {
     request.httpVersionMinor = 1;
     request.rawHeaders = this.rawHeaders;
     request.headers = joinHeaders(this.rawHeaders);
-    request.complete = true;
+    request.complete = this.complete;
     request.push(null);
     return request;
   }

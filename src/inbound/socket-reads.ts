@@ -13,7 +13,7 @@ export class SocketReads {
   readonly #memory: ReadMemory | null;
   #receive: ((bytes: Buffer) => void) | null;
 
-  /** Whoever keeps `bytes` beyond `receive` has to copy them where they are `lent`. */
+  /** `receive` gets what is read; `own` makes of it what may be kept. */
   constructor(socket: Socket, receive: (bytes: Buffer) => void) {
     this.#socket = socket;
     this.#receive = receive;
@@ -28,7 +28,21 @@ export class SocketReads {
 
   /** What `receive` has just got is valid until it returns. */
   get lent(): boolean {
-    return this.#memory !== null;
+    return this.#memory?.lent ?? false;
+  }
+
+  /** What `receive` has just got (and is not lent) has to stay as it is. */
+  keep(): void {
+    this.#memory?.keep();
+  }
+
+  /** Of what `receive` has just got, or a part of it: what may be kept. */
+  own(bytes: Buffer): Buffer {
+    if (this.#memory === null) return bytes;
+    // A small piece would keep the memory of a whole read.
+    if (this.lent || bytes.length < LARGE_BYTES) return Buffer.from(bytes);
+    this.keep();
+    return bytes;
   }
 
   /** From now on what is read is the socket's to give, by 'data'. It is paused, for its next reader to resume. */
@@ -40,11 +54,13 @@ export class SocketReads {
 
   /** As Node itself does where nobody said `onread`: false when the socket has as much as it keeps. */
   #give(bytes: Buffer): boolean {
-    if (this.#receive === null) return this.#socket.push(Buffer.from(bytes));
+    if (this.#receive === null) return this.#socket.push(this.own(bytes));
     this.#receive(bytes);
     return true;
   }
 }
+
+const LARGE_BYTES = 16 * 1024;
 
 /** What Node keeps of `onread`: the memory of the next read, who gets what was read, who is asked for memory. */
 const STATE = ["kBuffer", "kBufferCb", "kBufferGen"] as const;

@@ -12,6 +12,7 @@ import {
   type UpstreamsDeps,
 } from "../../src/forward/upstreams.ts";
 import { readHead } from "../../src/head.ts";
+import { readBody } from "../../src/inbound/body.ts";
 import { Listener, type ListenerLimits, type RequestHandler } from "../../src/inbound/listener.ts";
 import type { Route } from "../../src/routes/route.ts";
 import { Watch } from "./support.ts";
@@ -81,19 +82,17 @@ export class ForwardRig extends Watch implements RequestHandler {
 
   handle(exchange: Exchange): void {
     this.exchanges.push(exchange);
-    const { request } = exchange;
+    const { client } = exchange;
     const limits = { headerLines: 100, headerBytes: 16_384, targetBytes: 8192, viaToken: "test" };
-    const head = readHead(request.method!, request.url!, request.httpVersion, request.rawHeaders, limits);
+    const head = readHead(client.method!, client.url!, client.httpVersion, client.rawHeaders, limits);
     if (isFault(head)) throw new Error(`the rig is not for requests that are refused: ${head.detail}`);
     exchange.head = head;
-    if (head.closeAfter) exchange.response.shouldKeepAlive = false;
+    if (head.closeAfter) client.keepAlive = false;
     if (this.options.readBody !== true) {
       this.forward(exchange, null);
       return;
     }
-    const chunks: Buffer[] = [];
-    request.on("data", (chunk) => chunks.push(chunk));
-    request.on("end", () => this.forward(exchange, Buffer.concat(chunks)));
+    void readBody(exchange, 1024 * 1024).then((body) => this.forward(exchange, isFault(body) ? null : body));
   }
 
   handleUpgrade(exchange: Exchange, rest: Buffer): boolean {

@@ -242,6 +242,7 @@ export function upstreamRequest(origin: UpstreamOrigin, changes: Partial<Upstrea
     path: "/",
     headers: ["Host", `127.0.0.1:${origin.port}`],
     body: "none",
+    content: null,
     upgrade: false,
     connectMs: 5000,
     responseMs: 5000,

@@ -56,7 +56,7 @@ class FakeEngine implements UpstreamEngine {
     const entry = { request, handler, aborted: false };
     this.sent.push(entry);
     return {
-      write: () => true,
+      write: () => "taken",
       end() {},
       pause() {},
       resume() {},

@@ -9,7 +9,7 @@ function recordingCall(): UpstreamCall & { readonly told: string[] } {
     told,
     write: (chunk) => {
       told.push(`write ${chunk}`);
-      return false;
+      return "full";
     },
     end: () => told.push("end"),
     pause: () => told.push("pause"),
@@ -22,7 +22,7 @@ describe("an exchange that waits for a connection", () => {
   it("is told in order what it was told before it began", () => {
     const call = recordingCall();
     const waiting = new WaitingCall(() => call);
-    expect(waiting.write(Buffer.from("one"))).toBe(true);
+    expect(waiting.write(Buffer.from("one"))).toBe("kept");
     waiting.write(Buffer.from("two"));
     waiting.end();
     expect(call.told).toEqual([]);
@@ -34,7 +34,7 @@ describe("an exchange that waits for a connection", () => {
     const call = recordingCall();
     const waiting = new WaitingCall(() => call);
     waiting.begin(null);
-    expect(waiting.write(Buffer.from("one"))).toBe(false);
+    expect(waiting.write(Buffer.from("one"))).toBe("full");
     waiting.end();
     waiting.pause();
     waiting.resume();

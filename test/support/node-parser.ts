@@ -11,6 +11,8 @@ export interface NodeRequest {
   readonly rawHeaders: readonly string[];
   /** It was read to its end. */
   readonly complete: boolean;
+  /** What came of its body; latin1. */
+  readonly body: string;
   /** The connection may go on after its answer. */
   readonly keepsAlive: boolean;
 }
@@ -61,6 +63,7 @@ export class NodeParser {
       httpVersion: request.httpVersion,
       rawHeaders: request.rawHeaders,
       complete: request.complete,
+      body: (request.read() as Buffer | null)?.toString("latin1") ?? "",
       keepsAlive: response.shouldKeepAlive === true,
     }));
   }
