@@ -10,12 +10,18 @@ import { cli, untilReady } from "./redis.ts";
 export interface TestNodes {
   /** `host:port` of each: of the sentinels, or of the cluster's nodes. */
   readonly hosts: readonly string[];
-  /** Kills the present master (of slot 0, in a cluster) and resolves with its port. */
-  killMaster(): Promise<number>;
-  /** The present master's port, as the others see it. */
-  masterPort(): number;
+  /** Resolves when the replica has all that the master was told until now: no less is lost with it. */
+  replicated(): Promise<void>;
+  /** Kills the master (of slot 0, in a cluster): only from here on is one that does not answer taken for lost soon. */
+  killMaster(): Promise<void>;
+  /** Resolves when the replica has become the master. From here on one that does not answer is waited for again. */
+  failedOver(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** A machine that hangs for some seconds is not to lose its master, and with it what the replica was not told yet. */
+const PATIENT_MS = 60_000;
+const SOON_MS = 1000;
 
 class Nodes {
   readonly dir = mkdtempSync(join(tmpdir(), "sentinel-ha-"));
@@ -34,7 +40,7 @@ class Nodes {
       "bind 127.0.0.1",
       `dir ${this.dir}`,
       `sentinel monitor mymaster 127.0.0.1 ${masterPort} 2`,
-      "sentinel down-after-milliseconds mymaster 1000",
+      `sentinel down-after-milliseconds mymaster ${PATIENT_MS}`,
       "sentinel failover-timeout mymaster 5000",
       "sentinel parallel-syncs mymaster 1",
     ];
@@ -70,15 +76,21 @@ export async function startFailover(): Promise<TestNodes> {
   const knows = (port: number) =>
     /num-slaves\n1\n[\s\S]*num-other-sentinels\n2\n/.test(cli(port, "SENTINEL", "MASTER", "mymaster"));
   await until("the sentinels know each other", () => sentinels.every(knows), 20_000);
-  const masterPort = () =>
-    Number(cli(sentinels[0] ?? 0, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split("\n")[1]);
+  const wait = (ms: number) => {
+    for (const port of sentinels) cli(port, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", String(ms));
+  };
+  const masterAt = (port: number) => cli(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").split("\n")[1];
   return {
     hosts: sentinels.map((port) => `127.0.0.1:${port}`),
-    masterPort,
+    replicated: () => hasAll(master),
     async killMaster() {
-      const port = masterPort();
-      await nodes.kill(port);
-      return port;
+      wait(SOON_MS);
+      await nodes.kill(master);
+    },
+    async failedOver() {
+      const all = () => sentinels.every((port) => masterAt(port) === String(replica));
+      await until("failed over", () => all() && isMaster(replica), FAILOVER_MS);
+      wait(PATIENT_MS);
     },
     close: () => nodes.close(),
   };
@@ -88,7 +100,14 @@ export async function startFailover(): Promise<TestNodes> {
 export async function startCluster(): Promise<TestNodes> {
   const nodes = new Nodes();
   const ports = await freePorts(4);
-  const args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"];
+  const args = [
+    "--cluster-enabled",
+    "yes",
+    "--cluster-node-timeout",
+    String(SOON_MS),
+    "--cluster-replica-validity-factor",
+    "0",
+  ];
   for (const port of ports) await nodes.start(port, [...args, "--cluster-port", String(await freePort())]);
   const [first = 0, second = 0, third = 0, replica = 0] = ports;
   const buses = ports.map((port) => cli(port, "CONFIG", "GET", "cluster-port").split("\n")[1] ?? "");
@@ -114,16 +133,39 @@ export async function startCluster(): Promise<TestNodes> {
     20_000,
   );
   await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"), 20_000);
-  const masterPort = () => (nodes.children.has(first) ? first : replica);
+  const wait = (ms: number, of: readonly number[]) => {
+    for (const port of of) cli(port, "CONFIG", "SET", "cluster-node-timeout", String(ms));
+  };
+  wait(PATIENT_MS, ports);
   return {
     hosts: [first, second, third].map((port) => `127.0.0.1:${port}`),
-    masterPort,
+    replicated: () => hasAll(first),
     async killMaster() {
+      wait(SOON_MS, ports);
       await nodes.kill(first);
-      return first;
+    },
+    async failedOver() {
+      const left = [second, third, replica];
+      const all = () => left.every((port) => sees(port, /cluster_state:ok/));
+      await until("failed over", () => isMaster(replica) && all(), FAILOVER_MS);
+      wait(PATIENT_MS, left);
     },
     close: () => nodes.close(),
   };
+}
+
+/** What Redis may take for it on a machine that is busy with other things. */
+const FAILOVER_MS = 60_000;
+
+function isMaster(port: number): boolean {
+  return cli(port, "ROLE").startsWith("master");
+}
+
+/** Until the one replica of a master has acknowledged what the master has sent by now. */
+async function hasAll(master: number): Promise<void> {
+  const offset = (field: RegExp) => Number(field.exec(cli(master, "INFO", "replication"))?.[1]);
+  const sent = offset(/master_repl_offset:(\d+)/);
+  await until("the replica has it all", () => offset(/slave0:.*offset=(\d+)/) >= sent, 20_000);
 }
 
 /** Ports a cluster node can have: its own bus is on another, given one. */
