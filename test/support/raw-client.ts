@@ -27,8 +27,9 @@ export type Ending = "end" | "reset";
 export class RawClient {
   readonly socket: Socket;
   ended: Ending | null = null;
-  /** Read so far, answered or not. */
-  received: Buffer = Buffer.alloc(0);
+  /** What was read, and room for more: put together anew with each chunk, megabytes of answers would cost seconds. */
+  #store = Buffer.alloc(0);
+  #length = 0;
   readonly #watchers = new Set<() => void>();
   #at = 0;
 
@@ -36,7 +37,7 @@ export class RawClient {
     this.socket = socket;
     socket.setNoDelay(true);
     socket.on("data", (chunk) => {
-      this.received = Buffer.concat([this.received, chunk]);
+      this.#append(chunk);
       this.#changed();
     });
     socket.on("end", () => this.#finish("end"));
@@ -53,6 +54,11 @@ export class RawClient {
     const client = new RawClient(socket);
     if (options.paused) socket.pause();
     return client;
+  }
+
+  /** Read so far, answered or not. */
+  get received(): Buffer {
+    return this.#store.subarray(0, this.#length);
   }
 
   /** Strings are latin1: one character, one byte. Resolves when handed to the kernel. */
@@ -136,6 +142,17 @@ export class RawClient {
       };
       this.#watchers.add(watch);
     });
+  }
+
+  #append(chunk: Buffer): void {
+    const length = this.#length + chunk.length;
+    if (length > this.#store.length) {
+      const larger = Buffer.allocUnsafe(Math.max(length, 2 * this.#store.length));
+      this.#store.copy(larger, 0, 0, this.#length);
+      this.#store = larger;
+    }
+    chunk.copy(this.#store, this.#length);
+    this.#length = length;
   }
 
   #finish(how: Ending): void {
