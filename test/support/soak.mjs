@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
 
-// `npm run soak -- --minutes 60`: test/wire/h-soak.test.ts for so long, in place of its 20,000 exchanges.
+// `npm run soak -- --minutes 60`: test/wire/h-soak.test.ts for so long, in place of its 12,000 exchanges.
 const { values } = parseArgs({ options: { minutes: { type: "string", default: "10" } } });
 if (!(Number(values.minutes) > 0)) {
   console.error(`--minutes takes a number of minutes, not ${values.minutes}`);
