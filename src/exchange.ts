@@ -50,6 +50,8 @@ export class Exchange {
   upstreamEndedAt = 0;
   /** Milliseconds spent waiting for the client's body before it could be handed on: not the gateway's share. */
   waitedMs = 0;
+  /** Since when it waits for that, beyond those; 0: it does not. */
+  waitingSince = 0;
   /** Tries at the upstream beyond the first. */
   retries = 0;
   /** When it was over; 0: it runs. */
@@ -143,7 +145,8 @@ export interface BodyReader {
 /** The gateway's own share of an exchange in milliseconds: until it was handed on, or answered here. */
 export function gatewayMs(exchange: Exchange): number {
   const until = exchange.upstreamStartedAt || exchange.endedAt || performance.now();
-  return Math.max(0, until - exchange.startedAt - exchange.waitedMs);
+  const waitingMs = exchange.waitingSince === 0 ? 0 : until - exchange.waitingSince;
+  return Math.max(0, until - exchange.startedAt - exchange.waitedMs - waitingMs);
 }
 
 /** The upstream's share in milliseconds, so far; null when nothing was forwarded. */

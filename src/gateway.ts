@@ -90,8 +90,8 @@ export class Gateway implements RequestHandler {
   }
 
   ended(exchange: Exchange): void {
-    exchange.endedAt = performance.now();
     exchange.forwarding?.abort();
+    exchange.endedAt = performance.now();
     if (exchange.status === 0) exchange.status = CLIENT_CLOSED_REQUEST;
     this.#options.recorder.record(exchange);
   }
@@ -117,9 +117,10 @@ export class Gateway implements RequestHandler {
 
   #bodyReader(exchange: Exchange): ReadBody {
     return async (maxBytes) => {
-      const began = performance.now();
+      exchange.waitingSince = performance.now();
       const body = await readBody(exchange, maxBytes);
-      exchange.waitedMs += performance.now() - began;
+      exchange.waitedMs += performance.now() - exchange.waitingSince;
+      exchange.waitingSince = 0;
       return body;
     };
   }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { expect } from "vitest";
 import type { GatewayRecord } from "../support/gateway.ts";
 import type { SeenRequest } from "../support/http-parsers.ts";
-import { fieldOf, type RawAnswer, RawClient } from "../support/raw-client.ts";
+import { fieldOf, type RawAnswer, type RawClient } from "../support/raw-client.ts";
 import { answerOk, type HeadScript, type Script, type UpstreamConnection } from "../support/recording-upstream.ts";
 import { auth, Rig } from "../support/rig.ts";
 import { get } from "../wire/wire.ts";
@@ -39,7 +39,8 @@ export class BothWays {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(WAYS.map((way) => this.rigs[way].stop()));
+    const rigs = WAYS.map((way) => this.rigs[way]);
+    await Promise.all(rigs.map((rig) => (rig.gateway.alive ? rig.stop() : rig.upstream.stop())));
   }
 
   /**
@@ -70,7 +71,7 @@ export class BothWays {
     const rig = this.rigs[way];
     const { gateway } = rig;
     const known = this.#answered.flatMap(({ ids }) => ids[way]);
-    await settle(rig);
+    if (gateway.alive) await settle(rig);
     const answered = new Set(known);
     const all = () => gateway.logs().filter(({ requestId }) => answered.has(String(requestId))).length === known.length;
     if (!all()) await gateway.waitForRecord(all, PATIENCE_MS);
@@ -87,7 +88,7 @@ export class BothWays {
         .filter((record) => isOurs(record) && !answered.has(String(record.requestId)))
         .map((record) => recordLikeness(record))
         .sort((one, other) => JSON.stringify(one).localeCompare(JSON.stringify(other))),
-      metrics: differences(this.#counted[way], await readMetrics(rig)),
+      metrics: gateway.alive ? differences(this.#counted[way], await readMetrics(rig)) : [],
     };
   }
 }
@@ -121,6 +122,8 @@ export interface Story {
   readonly headScript?: HeadScript;
   /** How much of the body was read before it was given up depends on the machine: the log's figure is not compared. */
   readonly bytesInVary?: boolean;
+  /** The story ends the gateways: each is waited for. */
+  readonly gatewayEnds?: boolean;
 }
 
 /** All that shows outside, but for what can not be the same twice: ids, dates, ports and times. */
@@ -211,6 +214,29 @@ export class Scene {
     expect((await this.answer())?.body.toString()).toContain('"target":"/any/next"');
   }
 
+  /** Plays all of them at once, each with a client of its own; what they see is noted in their order, by name. */
+  async together(plays: Readonly<Record<string, (scene: Scene) => Promise<void>>>): Promise<void> {
+    const parts = await Promise.all(
+      Object.entries(plays).map(async ([name, play]) => {
+        const [client, stranger] = await Promise.all([this.rig.connect(), this.rig.connect()]);
+        const scene = new Scene(this.rig, this.way, client, stranger);
+        try {
+          await play(scene);
+        } catch (error) {
+          throw new Error(`${name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+        } finally {
+          client.destroy();
+          stranger.destroy();
+        }
+        return { name, scene };
+      }),
+    );
+    for (const { name, scene } of parts) {
+      this.noted.push({ name, noted: scene.noted });
+      this.ids.push(...scene.ids);
+    }
+  }
+
   /** A plain request is answered. */
   async asksBefore(): Promise<void> {
     await this.client.write(get("/any/before", auth()));
@@ -253,18 +279,19 @@ export function unplain(bytes: string | Buffer): string | Buffer {
 async function watch(
   rig: Rig,
   way: Way,
-  { play, script, headScript }: Story,
+  { play, script, headScript, gatewayEnds }: Story,
 ): Promise<{ readonly sight: Sight; readonly ids: readonly string[] }> {
   const { gateway, upstream } = rig;
   upstream.reset();
   upstream.script = script ?? answerOk;
   upstream.headScript = headScript ?? upstream.headScript;
   const known = new Map(upstream.connections.map((each) => [each, each.seen("strict").length]));
-  const [client, stranger] = await Promise.all([RawClient.connect(gateway.port), RawClient.connect(gateway.port)]);
+  const [client, stranger] = await Promise.all([rig.connect(), rig.connect()]);
   const scene = new Scene(rig, way, client, stranger);
   try {
     await play(scene);
-    await scene.beat();
+    if (gatewayEnds) expect(await gateway.exited).toBe(0);
+    else await scene.beat();
     const ended = { ended: client.ended, restBytes: client.rest().length };
     const seen = upstreamSight(upstream.connections, known);
     return { sight: { client: [...scene.noted, ended], upstream: seen }, ids: scene.ids };

@@ -1,4 +1,5 @@
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { readChunked } from "./http-parsers.ts";
 
 /** An answer as it came over the wire, read strictly. */
@@ -45,10 +46,14 @@ export class RawClient {
     socket.on("close", () => this.#finish("end"));
   }
 
-  static async connect(port: number, options: { readonly paused?: boolean } = {}): Promise<RawClient> {
-    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  static async connect(
+    port: number,
+    options: { readonly paused?: boolean; readonly tls?: boolean } = {},
+  ): Promise<RawClient> {
+    const to = { port, host: "127.0.0.1", allowHalfOpen: true };
+    const socket = options.tls ? connectTls({ ...to, rejectUnauthorized: false }) : connect(to);
     await new Promise<void>((done, failed) => {
-      socket.once("connect", done);
+      socket.once(options.tls ? "secureConnect" : "connect", done);
       socket.once("error", failed);
     });
     const client = new RawClient(socket);

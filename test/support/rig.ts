@@ -173,9 +173,12 @@ export class Rig {
   readonly #idleSockets: number;
   /** Milliseconds that the audit may lag behind an exchange that broke off. */
   readonly #patienceMs: number;
+  /** Clients connect with TLS. */
+  readonly #tls: boolean;
 
-  private constructor(gateway: RunningGateway, upstream: RecordingUpstream, patienceMs = 5000) {
+  private constructor(gateway: RunningGateway, upstream: RecordingUpstream, patienceMs = 5000, tls = false) {
     this.#patienceMs = patienceMs;
+    this.#tls = tls;
     this.gateway = gateway;
     this.upstream = upstream;
     this.pid = gateway.pid;
@@ -208,7 +211,7 @@ export class Rig {
       keyring: RIG_KEYRING,
       expectedErrors: (record) => record.code === "err:sentinel:routing:loop_detected",
     });
-    return new Rig(gateway, upstream);
+    return new Rig(gateway, upstream, undefined, config.tls !== undefined);
   }
 
   /** The naive gateway with the same routes and keys, on http-proxy or another `library`. */
@@ -240,7 +243,7 @@ export class Rig {
   }
 
   connect(): Promise<RawClient> {
-    return RawClient.connect(this.gateway.port);
+    return RawClient.connect(this.gateway.port, { tls: this.#tls });
   }
 
   /** Runs one attack and every oracle. No findings: the gateway held. */
