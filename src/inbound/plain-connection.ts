@@ -87,9 +87,14 @@ export class PlainConnection {
     if (request !== null && !this.#socket.destroyed) this.#events.onRequest(request, this.#body);
   }
 
-  /** At the end of the turn in which the client ended its side: behind the answer, if there is one by then. */
+  /**
+   * At the end of the turn in which the client ended its side: behind the answer, if there is one by then, and not before
+   * the request that came in the same turn is under way. As Node's server: whoever ends its side wants no answer that is
+   * not there yet.
+   */
   close(): void {
-    this.#socket.end();
+    if (this.#busy && this.#body !== null && this.#body.left > 0) this.#events.onBrokenBody();
+    else this.#socket.end();
   }
 
   #onData(bytes: Buffer): void {
@@ -132,10 +137,8 @@ export class PlainConnection {
     if (this.#socket.timeout) this.#socket.setTimeout(0);
   }
 
-  /** As Node's server: a client that ends its side wants no answer that is not there yet. */
   readonly #onEnd = (): void => {
-    if (this.#busy && this.#body !== null && this.#body.left > 0) this.#events.onBrokenBody();
-    else CLOSES.add(this);
+    CLOSES.add(this);
   };
 
   readonly #onTimeout = (): void => {
