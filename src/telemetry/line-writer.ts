@@ -140,7 +140,7 @@ class BatchWriter implements LineWriter {
     this.sink = options.sink;
     this.onDropped = options.onDropped;
     this.batchLines = options.batchLines ?? 256;
-    this.delayMs = options.delayMs ?? 100;
+    this.delayMs = options.delayMs ?? 10;
     this.maxWaiting = options.maxWaiting ?? 4 * 1024 * 1024;
     this.maxWriteBytes = options.maxWriteBytes ?? Number.POSITIVE_INFINITY;
   }

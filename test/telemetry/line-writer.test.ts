@@ -24,7 +24,7 @@ function setUp(options: Partial<LineWriterOptions> = {}) {
 }
 
 describe("batches", () => {
-  it("writes nothing before 256 lines or 100 ms, and then all of them at once", () => {
+  it("writes nothing before 256 lines or 10 ms, and then all of them at once", () => {
     const { sink, writer } = setUp();
     for (let n = 0; n < 255; n++) writer.write(`${n}\n`);
     expect(sink.writing).toBe(false);
@@ -33,7 +33,7 @@ describe("batches", () => {
     sink.take();
     expect(sink.text.split("\n")).toHaveLength(257);
     writer.write("late\n");
-    vi.advanceTimersByTime(99);
+    vi.advanceTimersByTime(9);
     expect(sink.writing).toBe(false);
     vi.advanceTimersByTime(1);
     sink.take();
