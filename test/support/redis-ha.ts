@@ -30,6 +30,8 @@ class Nodes {
   async start(port: number, args: readonly string[]): Promise<void> {
     const dir = mkdtempSync(join(this.dir, "node-"));
     const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"];
+    // A master waits five seconds for more replicas to come before it sends itself to the first.
+    own.push("--repl-diskless-sync-delay", "0");
     this.children.set(port, await untilReady(spawn("redis-server", [...own, ...args], { stdio: OUTPUT })));
   }
 
