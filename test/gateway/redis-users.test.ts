@@ -1,12 +1,11 @@
-import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { stringify } from "yaml";
+import { runCommand } from "../cli/support.ts";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
 import { hashOf, until } from "../support/key-parts.ts";
 import { cli, describeRedis, startRedis } from "../support/redis.ts";
@@ -100,14 +99,8 @@ describeRedis("the Redis users of docs/operations.md", { timeout: 90_000 }, () =
     const config = join(folder, `${user}.yaml`);
     writeFileSync(config, stringify(configAs(user, place)));
     return async (...args: string[]) => {
-      const command = ["dist/sentinel.js", "keys", ...args, "-c", config, "--json"];
-      try {
-        const { stdout } = await promisify(execFile)(process.execPath, command);
-        return { status: 0, said: JSON.parse(stdout), stderr: "" };
-      } catch (error) {
-        const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-        return { status: code, said: stdout, stderr };
-      }
+      const { status, out, err } = await runCommand(["keys", ...args, "-c", config, "--json"]);
+      return { status, said: status === 0 ? JSON.parse(out) : out, stderr: err };
     };
   }
 
