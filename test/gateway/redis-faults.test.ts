@@ -27,8 +27,9 @@ async function setUp({ onTestFinished }: TestContext) {
   const agent = new Agent({ keepAlive: true });
   onTestFinished(async () => {
     redis.thaw();
-    for (const gateway of gateways) if (gateway.alive) await gateway.stop();
+    // A gateway that ends gives idle clients a second.
     agent.destroy();
+    for (const gateway of gateways) if (gateway.alive) await gateway.stop();
     upstream.closeAllConnections();
     upstream.close();
     await shim.close();

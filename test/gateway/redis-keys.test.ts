@@ -24,6 +24,8 @@ describeRedis("gateways with a redis source", () => {
   });
   afterEach(async () => {
     redis.thaw();
+    // A gateway that ends gives idle clients a second.
+    agent.destroy();
     for (const gateway of gateways.splice(0)) await gateway.stop();
     upstream.closeAllConnections();
     upstream.close();
