@@ -186,7 +186,7 @@ describe("a rolling restart", () => {
     const drain = { delay: "2s", timeout: "20s" };
     let instances: readonly RunningGateway[] = await Promise.all([launch(drain), launch(drain), launch(drain)]);
     for (const instance of instances) await balancer.add(instance);
-    const load = new Load({ perSecond: 500, origin: () => balancer.pick() });
+    const load = new Load({ perSecond: 250, origin: () => balancer.pick() });
     await load.more(200);
     for (const old of instances) {
       const next = await launch(drain);
