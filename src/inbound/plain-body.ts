@@ -15,6 +15,7 @@ export class PlainBody implements RequestBody {
   #reader: BodyReader | null = null;
   #paused = false;
   #discarded = false;
+  #handled = false;
   /** Its reader has all of it, or knows that it will not. */
   #over = false;
 
@@ -30,9 +31,14 @@ export class PlainBody implements RequestBody {
     return this.#left;
   }
 
-  /** All of it came, and was read. */
+  /** All of it came, and was read or is left: whoever refuses the request at once does so before he could know. */
   get complete(): boolean {
-    return this.#over && this.#left === 0;
+    return this.#left === 0 && (this.#over || this.#handled);
+  }
+
+  /** Its request was handed on: from here on it is complete with its last byte, as one that Node's parser reads. */
+  handled(): void {
+    this.#handled = true;
   }
 
   get paused(): boolean {

@@ -84,7 +84,10 @@ export class PlainConnection {
   takeUp(): void {
     const request = this.#request;
     this.#request = null;
-    if (request !== null && !this.#socket.destroyed) this.#events.onRequest(request, this.#body);
+    if (request === null || this.#socket.destroyed) return;
+    const body = this.#body;
+    this.#events.onRequest(request, body);
+    body?.handled();
   }
 
   /**

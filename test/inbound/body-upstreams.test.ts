@@ -46,7 +46,7 @@ describe("a request with a body and its upstream, on both ways", () => {
         ],
       },
       {},
-      [{ name: "nobody", targets: [nobody] }],
+      () => [{ name: "nobody", targets: [nobody] }],
     );
   });
   afterAll(() => ways?.stop());
@@ -156,7 +156,8 @@ describe("a request with a body and its upstream, on both ways", () => {
 
   const gone = (bytes: string, ends: Situation["ends"]): Situation => ({ send: bytes, answers: [503], ends, up: 0 });
   const unreachable: Readonly<Record<string, Situation>> = {
-    "its body came with the head": gone(hello.replace(TARGET, "/gone"), "kept"),
+    // Read here, it was received; in front of Node's server nobody had asked for it.
+    "its body came with the head": { ...gone(hello.replace(TARGET, "/gone"), "kept"), bytesInVary: true },
     "half of its body came": gone(head.replace(TARGET, "/gone"), "end"),
     "none of its body came": gone(headOf("/gone", 5, auth()), "end"),
     "it has no bytes": gone(post("/gone", "", auth()), "kept"),

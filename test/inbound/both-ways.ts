@@ -120,7 +120,7 @@ export interface Story {
   readonly play: (scene: Scene) => Promise<void>;
   readonly script?: Script;
   readonly headScript?: HeadScript;
-  /** How much of the body was read before it was given up depends on the machine: the log's figure is not compared. */
+  /** How much of the body was received when it was given up is not the same, or depends on the machine. */
   readonly bytesInVary?: boolean;
   /** The story ends the gateways: each is waited for. */
   readonly gatewayEnds?: boolean;
@@ -154,10 +154,13 @@ export class Scene {
   /** Request ids of the answers. */
   readonly ids: string[] = [];
   readonly #stranger: RawClient;
+  /** What the upstream had seen before. */
+  readonly #known: Known;
   /** The first bytes that are not plain decide for a connection. */
   #decided = false;
 
-  constructor(rig: Rig, way: Way, client: RawClient, stranger: RawClient) {
+  constructor(rig: Rig, way: Way, client: RawClient, stranger: RawClient, known: Known) {
+    this.#known = known;
     this.rig = rig;
     this.way = way;
     this.client = client;
@@ -210,8 +213,8 @@ export class Scene {
   /** The connection is open, and another request is answered on it. */
   async kept(): Promise<void> {
     expect(this.client.ended).toBeNull();
-    await this.client.write(get("/any/next", auth()));
-    expect((await this.answer())?.body.toString()).toContain('"target":"/any/next"');
+    await this.client.write(get("/public/next"));
+    expect((await this.answer())?.body.toString()).toContain('"target":"/public/next"');
   }
 
   /** Plays all of them at once, each with a client of its own; what they see is noted in their order, by name. */
@@ -219,7 +222,7 @@ export class Scene {
     const parts = await Promise.all(
       Object.entries(plays).map(async ([name, play]) => {
         const [client, stranger] = await Promise.all([this.rig.connect(), this.rig.connect()]);
-        const scene = new Scene(this.rig, this.way, client, stranger);
+        const scene = new Scene(this.rig, this.way, client, stranger, this.#known);
         try {
           await play(scene);
         } catch (error) {
@@ -243,6 +246,13 @@ export class Scene {
     expect((await this.answer())?.status).toBe(200);
   }
 
+  /** Whether the last answer said that the connection ends; then it does. */
+  async endsAsSaid(): Promise<void> {
+    const said = (this.noted.at(-1) as { headers: string[] }).headers.includes("Connection: close");
+    if (said) await this.closed();
+    else await this.kept();
+  }
+
   /** What came of an answer that will not be whole. */
   noteReceived(): void {
     const [head = "", body = ""] = this.client.rest().toString("latin1").split("\r\n\r\n");
@@ -252,13 +262,15 @@ export class Scene {
   /** The request at the upstream, once it is there and `holds`. */
   async upstreamHas(target: string, holds: (request: SeenRequest) => boolean = () => true): Promise<void> {
     const { upstream } = this.rig;
-    const has = () => upstream.requests().some((request) => request.target === target && holds(request));
-    await upstream.until(has, PATIENCE_MS);
+    const isIt = (request: SeenRequest) => request.target === target && holds(request);
+    await upstream.until(() => upstream.connections.some((each) => freshOf(each, this.#known).some(isIt)), PATIENCE_MS);
   }
 
   /** The connection of the request at the upstream. */
   upstreamOf(target: string): UpstreamConnection {
-    const found = this.rig.upstream.connections.findLast((each) => each.seen("strict").at(-1)?.target === target);
+    const found = this.rig.upstream.connections.findLast(
+      (each) => freshOf(each, this.#known).at(-1)?.target === target,
+    );
     if (found === undefined) throw new Error(`nobody asked for ${target}`);
     return found;
   }
@@ -287,7 +299,7 @@ async function watch(
   upstream.headScript = headScript ?? upstream.headScript;
   const known = new Map(upstream.connections.map((each) => [each, each.seen("strict").length]));
   const [client, stranger] = await Promise.all([rig.connect(), rig.connect()]);
-  const scene = new Scene(rig, way, client, stranger);
+  const scene = new Scene(rig, way, client, stranger, known);
   try {
     await play(scene);
     if (gatewayEnds) expect(await gateway.exited).toBe(0);
@@ -326,14 +338,18 @@ function likeness(got: RawAnswer | null): unknown {
   return { ...got, headers, body: shown(got.body).replace(/req_[0-9a-z]{15}/, "...") };
 }
 
-function upstreamSight(
-  connections: readonly UpstreamConnection[],
-  known: ReadonlyMap<UpstreamConnection, number>,
-): SeenUpstream[] {
+/** How many requests each connection had carried before. */
+type Known = ReadonlyMap<UpstreamConnection, number>;
+
+/** The requests of a connection beyond those. */
+function freshOf(connection: UpstreamConnection, known: Known): SeenRequest[] {
+  return connection.seen("strict").slice(known.get(connection) ?? 0);
+}
+
+function upstreamSight(connections: readonly UpstreamConnection[], known: Known): SeenUpstream[] {
   const sight = connections.flatMap((connection) => {
-    const all = connection.seen("strict");
     const remainder = connection.remainder("strict").toString("latin1");
-    return all.slice(known.get(connection) ?? 0).map((request, index, mine) => {
+    return freshOf(connection, known).map((request, index, mine) => {
       const last = index === mine.length - 1;
       const { method, target, version, headers, body, complete } = request;
       const told = headers.map(([name, value]) => withoutPort(`${name}: ${PASSING.has(name) ? "..." : value}`));
@@ -403,6 +419,7 @@ export interface Situation {
   readonly up?: number;
   readonly script?: Script;
   readonly headScript?: HeadScript;
+  readonly bytesInVary?: boolean;
 }
 
 /** What comes before it on its connection. */
@@ -419,13 +436,14 @@ export function eachPlace<T>(situations: Readonly<Record<string, T>>): [string, 
 
 /** Plays a situation on both ways, and says what both came to. */
 export async function expectAlike(ways: BothWays, name: string, before: Before, situation: Situation): Promise<Sight> {
-  const { send, methods = [], answers, ends, script, headScript } = situation;
+  const { send, methods = [], answers, ends, script, headScript, bytesInVary = false } = situation;
   const extra = (ends === "kept" ? 1 : 0) + (before === "first" ? 0 : 1);
   const sight = await ways.alike({
     name: `${name} (${before})`,
+    bytesInVary,
     ...(headScript !== undefined && { headScript }),
     script: (request, connection) =>
-      request.target === "/any/next" || request.target === "/any/before" || script === undefined
+      request.target === "/public/next" || request.target === "/any/before" || script === undefined
         ? answerOk(request)
         : script(request, connection),
     play: async (scene) => {

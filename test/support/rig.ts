@@ -186,13 +186,13 @@ export class Rig {
   }
 
   /**
-   * Sentinel with the rig's routes; `config` is laid over the configuration, `timeouts` over the upstream's; `others` are
-   * upstreams beside it.
+   * Sentinel with the rig's routes; `config` is laid over the configuration, `timeouts` over the upstream's; `others` gives
+   * upstreams beside it, which may have its address among their targets.
    */
   static async start(
     config: Readonly<Record<string, unknown>> = {},
     timeouts: Readonly<Record<string, string>> = {},
-    others: readonly Record<string, unknown>[] = [],
+    others: (recorder: string) => readonly Record<string, unknown>[] = () => [],
   ): Promise<Rig> {
     const upstream = await RecordingUpstream.start();
     const gateway = await startGateway({
@@ -203,7 +203,7 @@ export class Rig {
             targets: [upstream.origin],
             timeouts: { connect: "10s", response: "5s", idle: "5s", ...timeouts },
           },
-          ...others,
+          ...others(upstream.origin),
         ],
         routes: rigRoutes(),
         ...config,
