@@ -43,10 +43,16 @@ describe("a request with a body and its upstream, on both ways", () => {
             upstream: "recorder",
           },
           { name: "gone", match: { pathPrefix: "/gone" }, upstream: "nobody" },
+          { name: "half-gone", match: { pathPrefix: "/half" }, upstream: "half" },
+          { name: "sick", match: { pathPrefix: "/sick" }, upstream: "sick" },
         ],
       },
       {},
-      () => [{ name: "nobody", targets: [nobody] }],
+      (recorder) => [
+        { name: "nobody", targets: [nobody] },
+        { name: "half", targets: [nobody, recorder] },
+        { name: "sick", targets: [nobody], healthCheck: { path: "/health", interval: "200ms" } },
+      ],
     );
   });
   afterAll(() => ways?.stop());
@@ -169,6 +175,37 @@ describe("a request with a body and its upstream, on both ways", () => {
       await expectAlike(ways, what, before, situation);
     },
   );
+
+  it("goes to another target where one can not be reached, whole and once", async () => {
+    const sight = await ways.alike({
+      name: "half gone",
+      play: async (scene) => {
+        for (let round = 0; round < 4; round++) {
+          await scene.sendApart(
+            round % 2 === 0 ? [hello.replace(TARGET, "/half")] : [head.replace(TARGET, "/half"), tail],
+          );
+          expect((await scene.answer("POST"))?.status).toBe(200);
+        }
+      },
+    });
+    expect(sight.upstream.map(({ body }) => body).sort()).toEqual(["hello", "hello", "helloworld", "helloworld"]);
+  });
+
+  it("is told that no target is healthy", async () => {
+    const out = Object.values(ways.rigs).map(({ gateway }) => {
+      return gateway.waitForRecord(({ event, upstream }) => event === "target_out" && upstream === "sick", 15_000);
+    });
+    await Promise.all(out);
+    const sick: Readonly<Record<string, Situation>> = Object.fromEntries(
+      Object.entries(unreachable).map(([what, situation]) => [
+        what,
+        { ...situation, send: String(situation.send).replace("/gone", "/sick") },
+      ]),
+    );
+    for (const [what, before, situation] of eachPlace(sick)) {
+      await expectAlike(ways, `sick, ${what}`, before, situation);
+    }
+  });
 
   /** What the upstream does in the middle of the upload: the rest comes behind its answer. */
   const earlyAnswers: Readonly<Record<string, readonly [say: HeadScript, status: number | null]>> = {
@@ -293,17 +330,17 @@ describe("a request with a body and its upstream, on both ways", () => {
   });
 
   /** Whoever waits for the upstream to read is not asked for more than fits into sockets. */
-  async function uploadsWhileStalled(scene: Scene, target: string, then: () => Promise<void>): Promise<void> {
+  async function uploadsWhileStalled(scene: Scene, goOn: () => Promise<void>): Promise<void> {
     const rss = scene.rig.gateway.rssBytes();
     let taken = false;
-    const sending = scene.send(post(target, "x".repeat(LARGE), auth())).then(() => {
+    const sending = scene.send(post("/large", "x".repeat(LARGE), auth())).then(() => {
       taken = true;
     });
-    await scene.upstreamHas(target);
+    await scene.upstreamHas("/large");
     for (let round = 0; round < 50; round++) await scene.beat();
     expect(taken).toBe(false);
     expect(scene.rig.gateway.rssBytes() - rss).toBeLessThan(16 * MIB);
-    await then();
+    await goOn();
     await sending;
   }
   const stall: HeadScript = (_, connection) => {
@@ -317,7 +354,7 @@ describe("a request with a body and its upstream, on both ways", () => {
       headScript: (seen, connection) =>
         seen.target === "/large" && seen.body.length < MIB ? stall(seen, connection) : false,
       play: (scene) =>
-        uploadsWhileStalled(scene, "/large", async () => {
+        uploadsWhileStalled(scene, async () => {
           const connection = scene.upstreamOf("/large");
           const reading = setInterval(() => connection.socket.resume(), 1);
           expect((await scene.answer("POST"))?.status).toBe(200);
@@ -333,13 +370,13 @@ describe("a request with a body and its upstream, on both ways", () => {
       name: "an upstream that never reads",
       bytesInVary: true,
       headScript: (seen, connection) => (seen.target === "/stalled" ? stall(seen, connection) : false),
-      play: (scene) =>
-        uploadsWhileStalled(scene, "/stalled", async () => {
-          expect((await scene.answer("POST"))?.status).toBe(504);
-          await scene.closed();
-          scene.upstreamOf("/stalled").socket.destroy();
-          scene.client.destroy();
-        }),
+      play: async (scene) => {
+        const sending = scene.send(post("/stalled", "x".repeat(LARGE), auth()));
+        expect((await scene.answer("POST"))?.status).toBe(504);
+        await scene.closed();
+        scene.upstreamOf("/stalled").socket.destroy();
+        await sending;
+      },
     });
   });
 
