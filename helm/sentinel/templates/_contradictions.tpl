@@ -44,6 +44,9 @@
 {{- if and .Values.tls.existingSecret .Values.config.tls }}
 {{- $found = append $found "`tls.existingSecret` and `config.tls` both name a certificate: keep one." }}
 {{- end }}
+{{- range fromJsonArray (include "sentinel.routeMistakes" $config) }}
+{{- $found = append $found . }}
+{{- end }}
 {{- end }}
 {{- if eq (int .Values.containerPorts.http) (int .Values.containerPorts.admin) }}
 {{- $found = append $found "`containerPorts.http` and `containerPorts.admin` are the same: clients and operators need a port each." }}
