@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readPlainRequest } from "../../src/inbound/plain-request.ts";
+import { answerOk } from "../support/recording-upstream.ts";
 import { auth, rigRoutes } from "../support/rig.ts";
 import { asChunks, chunked, get, post } from "../wire/wire.ts";
 import {
@@ -47,6 +48,9 @@ describe("a request with a body, on both ways", () => {
 
   const spellings: Readonly<Record<string, Situation>> = {
     "leading zeros": served(withLength("Content-Length: 0005\r\n", "hello")),
+    "zeros alone": served(withLength("Content-Length: 00\r\n", "")),
+    "fifteen digits": refused(413, withLength(`Content-Length: ${"9".repeat(15)}\r\n`, "hello")),
+    "sixteen digits": refused(413, withLength(`Content-Length: ${10 ** 15}\r\n`, "hello")),
     "no blank": served(withLength("Content-Length:5\r\n", "hello")),
     "blanks around it": served(withLength("Content-Length:   5  \r\n", "hello")),
     "tabs around it": refused(400, withLength("Content-Length: \t5\t\r\n", "hello")),
@@ -90,6 +94,35 @@ describe("a request with a body, on both ways", () => {
       ["PUT", "PATCH", "DELETE", "GET", "OPTIONS", "QUERY", "PROPFIND"].map((method): [string, Situation] => [
         method,
         served(post("/any/x", "hello", auth(), method)),
+      ]),
+    ),
+    ...Object.fromEntries(
+      ["POST", "PUT", "PATCH"].flatMap((method): [string, Situation][] => [
+        [`${method} that says nothing of a body`, served(get("/any/x", auth(), method))],
+        [
+          `${method} that says nothing of one, and a GET`,
+          served(get("/any/x", auth(), method) + get("/any/y", auth()), 2),
+        ],
+        [
+          `${method} that says nothing of one, and a GET later`,
+          served([get("/any/x", auth(), method), get("/any/y", auth())], 2),
+        ],
+        [
+          `${method} that says nothing of one, and bytes`,
+          refused(400, `${get("/any/x", auth(), method)}hello\r\n\r\n`, 1),
+        ],
+        [
+          `${method} that says nothing of one, without a key`,
+          { send: get("/any/x", "", method), answers: [401], ends: "kept" },
+        ],
+        [
+          `${method} of no bytes whose body would be read`,
+          {
+            send: post("/v2/keys.createKey", "", auth(), method),
+            answers: [method === "POST" ? 400 : 405],
+            ends: "kept",
+          },
+        ],
       ]),
     ),
     HEAD: { ...served(post("/any/x", "hello", auth(), "HEAD")), methods: ["HEAD"] },
@@ -193,6 +226,63 @@ describe("a request with a body, on both ways", () => {
       await expectAlike(ways, "behind a GET", "first", served(send, 2));
     }
   });
+  /** What comes while a request with a body waits for its answer; with the methods and statuses of the answers. */
+  const behind: Readonly<Record<string, readonly [pieces: readonly string[], answers: readonly [string, number][]]>> = {
+    "a GET": [[c], [["GET", 200]]],
+    "a POST": [[b], [["POST", 200]]],
+    "a POST in pieces": [[b.slice(0, 30), b.slice(30, -9), b.slice(-9)], [["POST", 200]]],
+    "the head of a POST, and its body": [[headOf("/any/b", 5, auth()), "hello"], [["POST", 200]]],
+    "a POST of 200 KiB": [[post("/any/b", bytesOf(200 * 1024), auth())], [["POST", 200]]],
+    "a POST in chunks": [[chunked("/any/b", asChunks("hello"), auth())], [["POST", 200]]],
+    "five GETs and a POST, which is more than may wait": [
+      [c.repeat(5) + b],
+      [...Array(5).fill(["GET", 200]), ["POST", 200]],
+    ],
+    "a HEAD": [[get("/any/c", auth(), "HEAD")], [["HEAD", 200]]],
+    "a GET without a key": [[get("/any/c")], [["GET", 401]]],
+    "a POST without a key": [[post("/any/b", "hello")], [["POST", 401]]],
+    "an empty line and a GET": [["\r\n", c], [["GET", 200]]],
+    garbage: [["\0\x01garbage\r\n\r\n"], [["GET", 400]]],
+    "a GET and garbage": [
+      [`${c}\0\x01garbage\r\n\r\n`],
+      [
+        ["GET", 200],
+        ["GET", 400],
+      ],
+    ],
+    "two lengths": [[withLength("Content-Length: 5\r\n".repeat(2), "hello")], [["POST", 400]]],
+    "a wish for another protocol": [
+      [get("/any/c", `${auth()}Connection: Upgrade\r\nUpgrade: h2c\r\n`)],
+      [["GET", 200]],
+    ],
+    "the last request": [[get("/any/c", `${auth()}Connection: close\r\n`) + c], [["GET", 200]]],
+  };
+  it.each(eachPlace(behind))("comes to the same with %s behind it while it waits (%s)", async (what, before, given) => {
+    const [pieces, answers] = given;
+    const releases = new Map<unknown, () => void>();
+    await ways.alike({
+      name: `${what} (${before}) while it waits`,
+      script: async (request, { socket }) => {
+        if (request.target === "/any/held") await new Promise<void>((done) => releases.set(socket, done));
+        return answerOk(request);
+      },
+      play: async (scene) => {
+        if (before !== "first") await scene.asksBefore();
+        await scene.send(post("/any/held", "abc", auth()));
+        await scene.upstreamHas("/any/held", ({ complete }) => complete);
+        for (const piece of pieces) {
+          await scene.client.write(piece);
+          await scene.beat();
+        }
+        expect(scene.client.rest().length).toBe(0);
+        releases.get(scene.upstreamOf("/any/held").socket)?.();
+        expect((await scene.answer("POST"))?.body.toString()).toContain("/any/held");
+        for (const [method, status] of answers) expect((await scene.answer(method))?.status).toBe(status);
+        await scene.endsAsSaid();
+      },
+    });
+  });
+
   it("is recorded alike, whatever it came to", async () => {
     await ways.recordedAlike();
   });
