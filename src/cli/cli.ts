@@ -32,8 +32,12 @@ async function createProgram(
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err });
   for (const add of await commandsFor(first)) add(program, io, finish);
-  for (const command of allCommands(program))
-    command.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
+  for (const command of allCommands(program)) {
+    command
+      .showHelpAfterError(`Run \`${fullName(command)} --help\` for how it is used.`)
+      .exitOverride()
+      .configureOutput({ writeOut: io.out, writeErr: io.err });
+  }
   return program;
 }
 
@@ -54,6 +58,11 @@ async function commandsFor(first: string | undefined): Promise<readonly AddComma
 
 function allCommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...allCommands(child)]);
+}
+
+/** As it is typed: `sentinel keys create`. */
+function fullName(command: Command): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
 }
 
 function explainFailure(error: unknown, io: CommandIo): ExitStatus {

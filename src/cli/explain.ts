@@ -5,7 +5,7 @@ import type { Explanation } from "./explanation.ts";
 
 interface ExplainOptions {
   readonly config?: string;
-  readonly header: readonly string[];
+  readonly header?: readonly string[];
   readonly data?: string;
   readonly json?: boolean;
 }
@@ -18,26 +18,24 @@ export function addExplainCommand(program: Command, io: CommandIo, finish: (stat
     .argument("<method>", "as in GET")
     .argument("<url>", "http://host/path?query, or /path?query")
     .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
-    .option(
-      "-H, --header <field>",
-      "a header field, as in 'Authorization: Bearer unkey_...'; may be repeated",
-      collect,
-      [],
-    )
+    .option("-H, --header <field>", "a header field, as in 'Authorization: Bearer unkey_...'; may be repeated", collect)
     .option("-d, --data <body>", "the request's body; - reads it from standard input")
     .option("--json", "print the explanation as JSON")
     .action(async (method: string, url: string, options: ExplainOptions) => {
       const { explain } = await import("./explanation.ts");
       const { formatExplanation } = await import("./format-explanation.ts");
       const body = options.data === "-" ? await io.stdin() : (options.data ?? null);
-      const explanation = await explain({ method, url, headers: options.header, body, config: options.config }, io);
+      const explanation = await explain(
+        { method, url, headers: options.header ?? [], body, config: options.config },
+        io,
+      );
       io.out(options.json ? `${JSON.stringify(explanation, null, 2)}\n` : formatExplanation(explanation, io.colour));
       finish(exitStatus(explanation));
     });
 }
 
-function collect(value: string, previous: readonly string[]): readonly string[] {
-  return [...previous, value];
+function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
+  return [...(previous ?? []), value];
 }
 
 function exitStatus({ verdict }: Explanation): ExitStatus {

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from "node:http";
+import { METHODS, STATUS_CODES } from "node:http";
 import { type Deciding, openDeciding } from "../assembly/deciding.ts";
 import { resolveConfigPath } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
@@ -272,7 +272,7 @@ function describe({ method, url, headers, body }: DescribedRequest): {
   readonly target: string;
   readonly notes: string[];
 } {
-  if (!/^[A-Za-z-]+$/.test(method)) throw new CommandFailure(EXIT.usage, `'${method}' is not a method.`);
+  if (!METHODS.includes(method)) throw notAMethod(method);
   const [, authority, rest] = /^https?:\/\/([^/?#]*)(.*)$/is.exec(url) ?? [null, null, url];
   const target = rest === undefined || rest === "" ? "/" : rest;
   const rawHeaders = headers.flatMap(splitField);
@@ -288,6 +288,13 @@ function describe({ method, url, headers, body }: DescribedRequest): {
   }
   // Node hands header values and targets on as one character per byte.
   return { rawHeaders, target: Buffer.from(target, "utf8").toString("latin1"), notes };
+}
+
+/** Node's parser knows the methods by name; of any other there is no request to explain. */
+function notAMethod(method: string): CommandFailure {
+  const upper = method.toUpperCase();
+  const right = METHODS.includes(upper) ? `: write ${upper}` : "";
+  return new CommandFailure(EXIT.usage, `'${method}' is not a method that requests can have${right}.`);
 }
 
 function splitField(field: string): [string, string] {

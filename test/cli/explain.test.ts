@@ -183,3 +183,37 @@ routes: [{ name: all, upstream: echo }]
   expect(out).toMatch(/^note: Nobody can tell about the key: the key service .*\.$/m);
   expect(status).toBe(3);
 });
+
+it.each([
+  ["get", /^'get' is not a method that requests can have: write GET\.$/m],
+  ["FOO", /^'FOO' is not a method that requests can have\.$/m],
+  ["G T", /^'G T' is not a method that requests can have\.$/m],
+])("sentinel explain has no answer to the method %s, which the gateway would not read", async (method, said) => {
+  const { status, out, err } = await runCommand([
+    "explain",
+    "-c",
+    join(gateway.folder, "sentinel.yaml"),
+    method,
+    "/health",
+  ]);
+  expect([status, out]).toEqual([2, ""]);
+  expect(err).toMatch(said);
+  expect((await askIt(method, "/health", ["Host: localhost"], undefined)).status).toBe(400);
+});
+
+it.each([
+  [["explain", "GET"], "sentinel explain --help"],
+  [["keys", "verify"], "sentinel keys verify --help"],
+  [["keys", "make"], "sentinel keys --help"],
+  [["explian"], "sentinel --help"],
+])("wrong usage of %j leads to the help of that command", async (args, help) => {
+  const { status, err } = await runCommand(args);
+  expect(status).toBe(2);
+  expect(err).toContain(`\`${help}\``);
+});
+
+it("the help of explain shows no default that nobody can write", async () => {
+  const { out } = await runCommand(["explain", "--help"]);
+  expect(out).toContain("--header <field>");
+  expect(out).not.toContain("[]");
+});
