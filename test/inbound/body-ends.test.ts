@@ -112,6 +112,52 @@ describe("a client that leaves its request with a body, on both ways", () => {
   });
 });
 
+/** Whether the upstream hears of such a request, and how much of it was read, is a matter of microseconds. */
+describe("a client that ends its side at once, on both ways", () => {
+  let ways: BothWays;
+  beforeAll(async () => {
+    ways = await BothWays.start({}, { response: "2m", idle: "2m" });
+  });
+  afterAll(() => ways?.stop());
+
+  /** What a client gets that ends its side in the packet of its request; null: nothing. */
+  const atOnce: Readonly<Record<string, readonly [bytes: string, status: number | null]>> = {
+    "the body": [post(TARGET, "hello", auth()), null],
+    "no bytes": [post(TARGET, "", auth()), null],
+    "half of the body": [`${headOf(TARGET, 10, auth())}hello`, 400],
+    "the head": [headOf(TARGET, 10, auth()), 400],
+    "half of a body that is read": [`${headOf("/v2/keys.createKey", 17, JSON_HEAD)}{"apiId"`, 400],
+    "half of the head": ["POST /any/x HTTP/1.1\r\nHost: gw\r\nContent-Le", 400],
+    "the body of a key that is none": [post(TARGET, "hello", auth("UNKNOWN")), 401],
+    "half of the body of a key that is none": [`${headOf(TARGET, 10, auth("UNKNOWN"))}hello`, 401],
+    "too many bytes": [headOf("/small", 2000, auth()), 413],
+  };
+  it.each(eachPlace(atOnce))(
+    "comes to the same where it ends its side with %s (%s)",
+    async (what, before, [bytes, status]) => {
+      await ways.alike({
+        name: `a FIN with ${what} (${before})`,
+        upstreamVaries: true,
+        script: silent,
+        play: async (scene) => {
+          if (before !== "first") await scene.asksBefore();
+          scene.client.socket.cork();
+          void scene.send(bytes);
+          scene.client.halfClose();
+          scene.client.socket.uncork();
+          const got = await scene.answer("POST");
+          expect(got?.status ?? null).toBe(status);
+          await scene.closed();
+        },
+      });
+    },
+  );
+
+  it("is recorded alike, but for the bytes", async () => {
+    await ways.recordedAlike(["bytesIn"]);
+  });
+});
+
 describe("a client that takes its time with a body, on both ways", () => {
   let ways: BothWays;
   beforeAll(async () => {
