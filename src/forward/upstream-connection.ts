@@ -1,4 +1,5 @@
 import type { OnReadOpts, Socket } from "node:net";
+import { GrowingBytes } from "../growing-bytes.ts";
 import { ReadMemory } from "../read-memory.ts";
 import { createStage } from "../turn.ts";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest, Written } from "./forwarder.ts";
@@ -29,6 +30,10 @@ export class UpstreamConnection implements ResponseSink {
   #unsent: string | null = null;
   /** A whole body that goes with it, too long to be one text with it. */
   #unsentBody: Buffer | null = null;
+  /** Of a body: what came in small pieces behind something that is not with the kernel yet. They leave as one. */
+  #small: GrowingBytes | null = null;
+  /** The socket says when it has nothing left. */
+  #waitsForRoom = false;
   #phase: Phase = "connect";
   /** The tick at which the phase has lasted too long; 0: never. */
   #deadline = 0;
@@ -129,6 +134,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#call = null;
     this.#unsent = null;
     this.#unsentBody = null;
+    this.#small = null;
     this.#parser.stop();
     this.#owner.gone(this);
     this.#socket.destroy();
@@ -138,24 +144,14 @@ export class UpstreamConnection implements ResponseSink {
 
   write(call: Call, chunk: Buffer): Written {
     const socket = this.#socket;
-    const chunked = call.request.body === "chunked";
-    if (!chunked) {
+    if (call.request.body === "length") {
       if (chunk.length > call.bodyLeft) {
         socket.destroy(new Error("request body longer than its Content-Length"));
         return "taken";
       }
       call.bodyLeft -= chunk.length;
     }
-    let takesMore: boolean;
-    if (chunked) {
-      if (!this.#corked) socket.cork();
-      socket.write(`${chunk.length.toString(16)}\r\n`, "latin1");
-      socket.write(chunk);
-      takesMore = socket.write("\r\n", "latin1");
-      if (!this.#corked) socket.uncork();
-    } else {
-      takesMore = socket.write(chunk);
-    }
+    const takesMore = this.#isSmall(chunk) ? this.#hold(chunk) : this.#sendPiece(call, chunk);
     // A socket says so of any chunk as long as what it may keep, though the kernel has it already.
     const taken = socket.writableLength === 0;
     const full = !takesMore && !taken;
@@ -166,6 +162,7 @@ export class UpstreamConnection implements ResponseSink {
   }
 
   endRequest(call: Call): void {
+    this.#sendSmall(call);
     if (call.request.body === "chunked") {
       this.#socket.write("0\r\n\r\n", "latin1");
     } else if (call.bodyLeft > 0) {
@@ -177,8 +174,56 @@ export class UpstreamConnection implements ResponseSink {
     if (this.#connected && !call.bodyBegun) this.#enter("response", call.request.responseMs);
   }
 
+  /** A socket keeps each piece that it is given by itself, at more than half a kilobyte for a single byte. */
+  #isSmall(chunk: Buffer): boolean {
+    return chunk.length < SMALL_BYTES && this.#socket.writableLength > 0;
+  }
+
+  /** As a socket's `write`: false when it is as much as may be kept. */
+  #hold(chunk: Buffer): boolean {
+    const socket = this.#socket;
+    this.#small ??= new GrowingBytes();
+    this.#small.add(chunk);
+    if (!this.#corked) this.#waitForRoom();
+    return this.#small.length + socket.writableLength < socket.writableHighWaterMark;
+  }
+
+  #sendPiece(call: Call, chunk: Buffer): boolean {
+    this.#sendSmall(call);
+    return this.#writePiece(call, chunk);
+  }
+
+  #sendSmall(call: Call): void {
+    const small = this.#small;
+    this.#small = null;
+    if (small !== null) this.#writePiece(call, small.all());
+  }
+
+  #writePiece(call: Call, piece: Buffer): boolean {
+    const socket = this.#socket;
+    if (call.request.body === "length") return socket.write(piece);
+    if (!this.#corked) socket.cork();
+    socket.write(`${piece.length.toString(16)}\r\n`, "latin1");
+    socket.write(piece);
+    const takesMore = socket.write("\r\n", "latin1");
+    if (!this.#corked) socket.uncork();
+    return takesMore;
+  }
+
+  #waitForRoom(): void {
+    if (this.#waitsForRoom) return;
+    this.#waitsForRoom = true;
+    this.#socket.write("", this.#hasRoom);
+  }
+
+  readonly #hasRoom = (): void => {
+    this.#waitsForRoom = false;
+    this.#drained();
+  };
+
   uncork(): void {
     if (!this.#corked) return;
+    if (this.#call !== null) this.#sendSmall(this.#call);
     this.#corked = false;
     this.#socket.uncork();
   }
@@ -283,7 +328,13 @@ export class UpstreamConnection implements ResponseSink {
 
   #drained(): void {
     const call = this.#call;
-    if (call === null || !call.needsDrain) return;
+    if (call === null || this.#socket.destroyed) return;
+    this.#sendSmall(call);
+    if (!call.needsDrain) return;
+    if (this.#socket.writableLength > 0) {
+      this.#waitForRoom();
+      return;
+    }
     call.needsDrain = false;
     if (this.#phase === "stream") {
       if (call.bodyBegun) this.#streaming(call);
@@ -350,6 +401,9 @@ export class UpstreamConnection implements ResponseSink {
 
 /** A body of up to this many bytes is one text with the head, and one write. */
 const ONE_WRITE_BYTES = 12 * 1024;
+
+/** Below this a piece of a body costs more memory than it is bytes, where it has to wait. */
+const SMALL_BYTES = 1024;
 
 const SENDS = createStage<UpstreamConnection>("sends", (connection) => connection.sendHead());
 
