@@ -72,14 +72,23 @@ function compilePath(
   if (text === undefined) return ANY_PATH;
   const pattern = parsePathPattern(text, member === "path" ? "whole" : "prefix");
   if (pattern.kind !== "problem") {
-    if (/\/\*+(?:\/|$)/.test(text)) {
-      const message = `"${member}" holds a segment *, which stands for itself alone; {name} stands for any segment, pathPrefix for any rest`;
-      report.warning([...path, member], message);
-    }
+    const taken = takenForWildcard(text);
+    if (taken !== null) report.warning([...path, member], `"${member}" ${taken}`);
     return pattern;
   }
   report.mistake([...path, member], `"${member}" ${pattern.message}`, pattern.column - 1);
   return null;
+}
+
+/** What other routers take for any segment is taken literally here. */
+function takenForWildcard(pattern: string): string | null {
+  if (/\/\*+(?:\/|$)/.test(pattern)) {
+    return "holds a segment *, which stands for itself alone; {name} stands for any segment, pathPrefix for any rest";
+  }
+  const [, name] = /\/:(\w+)(?:\/|$)/.exec(pattern) ?? [];
+  return name === undefined
+    ? null
+    : `holds a segment :${name}, which stands for itself alone; {${name}} stands for any segment`;
 }
 
 function compileMethods(

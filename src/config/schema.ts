@@ -285,13 +285,17 @@ const limits = z.strictObject({
 });
 
 export const configSchema = z.strictObject({
-  listen: text
+  listen: z
+    .string("must be host:port such as 0.0.0.0:8080")
+    .min(1, "must not be empty")
     .prefault("0.0.0.0:8080")
     .describe("Where clients connect: `host:port`.")
     .meta({ examples: ["0.0.0.0:8080", "[::]:8080"] }),
   admin: z
     .strictObject({
-      listen: text
+      listen: z
+        .string("must be host:port such as 127.0.0.1:9090, or unix:/path")
+        .min(1, "must not be empty")
         .prefault("127.0.0.1:9090")
         .describe("`host:port`, or `unix:/path` for a socket.")
         .meta({ examples: ["127.0.0.1:9090", "unix:/run/sentinel.sock"] }),

@@ -503,6 +503,11 @@ describe("warnings", () => {
       ],
     ],
     [
+      "a colon that someone took for a name's",
+      routes("{ name: a, upstream: orders, match: { pathPrefix: '/a/:id/b:c' } }"),
+      ['4:55: "pathPrefix" holds a segment :id, which stands for itself alone; {id} stands for any segment'],
+    ],
+    [
       "a route that can not match",
       routes("{ name: a, upstream: orders, match: { path: '/a;b' } }"),
       [expect.stringMatching(/^4:5: the route "a" never takes a request: its path holds a semicolon/)],

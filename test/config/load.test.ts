@@ -257,8 +257,26 @@ describe("mistakes", () => {
       `log: { format: jsn }${REST}`,
       ['1:16: "format" must be "auto", "json" or "pretty", not "jsn"; did you mean "json"?'],
     ],
-    ["a number where text belongs", `listen: 8080${REST}`, ['1:9: "listen" must be text; put it in quotes']],
-    ["a mapping where text belongs", `listen: { port: 1 }${REST}`, ['1:9: "listen" must be text, not a mapping']],
+    [
+      "a port where an address belongs",
+      `listen: 8080${REST}`,
+      ['1:9: "listen" must be host:port such as 0.0.0.0:8080, not 8080'],
+    ],
+    [
+      "the same for operators",
+      `admin: { listen: 9090 }${REST}`,
+      ['1:18: "listen" must be host:port such as 127.0.0.1:9090, or unix:/path, not 9090'],
+    ],
+    [
+      "a number where text belongs",
+      `errors: { typeBase: 8080 }${REST}`,
+      ['1:21: "typeBase" must be text; put it in quotes'],
+    ],
+    [
+      "a mapping where text belongs",
+      `listen: { port: 1 }${REST}`,
+      ['1:9: "listen" must be host:port such as 0.0.0.0:8080, not a mapping'],
+    ],
     [
       "text where a list belongs",
       `trustedProxies: 10.0.0.0/8${REST}`,
