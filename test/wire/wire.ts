@@ -74,21 +74,28 @@ export function describeAttacks(group: Group): void {
   if (naiveFails === undefined) return;
   describe(`${group.title}: the same checks on a naive gateway`, () => {
     it("fail where they should", async () => {
-      const failed = await runAgainstNaive(group.attacks);
+      const failed = await runAgainstNaive(group.attacks, naiveFails);
       expect([...failed.keys()]).toEqual(expect.arrayContaining([...naiveFails]));
     }, 120_000);
   });
 }
 
-/** The attacks that break a naive gateway for a reason other than how it words its errors, by catalogue number. */
-async function runAgainstNaive(attacks: readonly Attack[]): Promise<Map<string, readonly Finding[]>> {
+/**
+ * The attacks that break a naive gateway for a reason other than how it words its errors, by catalogue number. Of each
+ * number that is asked about one is enough; `SHOW_NAIVE=1` shows what all of them do.
+ */
+async function runAgainstNaive(
+  attacks: readonly Attack[],
+  numbers: readonly string[],
+): Promise<Map<string, readonly Finding[]>> {
   const failed = new Map<string, readonly Finding[]>();
   let rig = await Rig.startNaive();
   for (const attack of attacks) {
+    const [number = attack.name] = attack.name.split(" ");
+    if (!process.env.SHOW_NAIVE && (failed.has(number) || !numbers.includes(number))) continue;
     const findings = (await rig.run({ ...attack, within: Math.min(attack.within ?? 250, 250) })).filter(
       (finding) => finding.kind !== "envelope",
     );
-    const [number = attack.name] = attack.name.split(" ");
     if (findings.some(({ kind }) => LASTING.has(kind))) {
       await rig.stop().catch(() => {}); // It may have died, which is the finding.
       rig = await Rig.startNaive();
