@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { encodeCopy } from "../../src/keys/record-codec.ts";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
+import { endIdle } from "../support/idle-sockets.ts";
 import { hashOf, recordOf, until } from "../support/key-parts.ts";
 import { describeRedis, startRedis, type TestRedis } from "../support/redis.ts";
 
@@ -24,8 +25,7 @@ describeRedis("gateways with a redis source", () => {
   });
   afterEach(async () => {
     redis.thaw();
-    // A gateway that ends gives idle clients a second.
-    agent.destroy();
+    endIdle(agent);
     for (const gateway of gateways.splice(0)) await gateway.stop();
     upstream.closeAllConnections();
     upstream.close();

@@ -4,14 +4,21 @@ import { SourceUnavailable } from "../../src/keys/source.ts";
 import { openKeyInstance } from "../support/key-instance.ts";
 import { hashOf, until } from "../support/key-parts.ts";
 import { describeRedis, startRedis, startShim } from "../support/redis.ts";
-import { COLD, FAULTS, type FaultCase, seedRecords, staysUp } from "../support/redis-faults.ts";
+import {
+  COLD,
+  COMMAND_TIMEOUT_MS,
+  commandTimeoutOf,
+  FAULTS,
+  type FaultCase,
+  seedRecords,
+  staysUp,
+} from "../support/redis-faults.ts";
 
-const COMMAND_TIMEOUT_MS = 400;
 /** What a busy machine may add to any wait. */
 const SLACK_MS = 5000;
 
 /** Tests run at once: what one opens must be closed when that very one ends. */
-async function setUp({ onTestFinished }: TestContext) {
+async function setUp({ onTestFinished }: TestContext, fault: FaultCase) {
   const server = await startRedis();
   const shim = await startShim(server.port);
   onTestFinished(async () => {
@@ -22,7 +29,7 @@ async function setUp({ onTestFinished }: TestContext) {
   await seedRecords(server);
   const open = async (freshMs = 300) => {
     const instance = await openKeyInstance(
-      { url: shim.url, commandTimeout: COMMAND_TIMEOUT_MS },
+      { url: shim.url, commandTimeout: commandTimeoutOf(fault) },
       { freshMs, missingMs: 100 },
     );
     onTestFinished(() => instance.close());
@@ -83,7 +90,7 @@ async function recovers(instance: Instance, cold: () => string): Promise<void> {
 describeRedis.concurrent("with Redis", () => {
   for (const fault of FAULTS) {
     it(`${fault.name} at the start: it opens, can not tell, is not ready, and becomes ready by itself`, async (context) => {
-      const { server, shim, open, cold } = await setUp(context);
+      const { server, shim, open, cold } = await setUp(context, fault);
       await fault.inject(server, shim);
       const startedAt = performance.now();
       const instance = await open();
@@ -96,7 +103,7 @@ describeRedis.concurrent("with Redis", () => {
     });
 
     it(`${fault.name} while it runs: keys in memory serve on, one line a change, back by itself`, async (context) => {
-      const { server, shim, open, cold } = await setUp(context);
+      const { server, shim, open, cold } = await setUp(context, fault);
       const instance = await open();
       await recovers(instance, cold);
       expect((await lookUp(instance, "warm")).id).toBe("key_warm");
@@ -109,7 +116,7 @@ describeRedis.concurrent("with Redis", () => {
     });
 
     it(`${fault.name} across a reload: the new generation opens beside the old one and takes over`, async (context) => {
-      const { server, shim, open, cold } = await setUp(context);
+      const { server, shim, open, cold } = await setUp(context, fault);
       const old = await open();
       await recovers(old, cold);
       await fault.inject(server, shim);
@@ -121,7 +128,7 @@ describeRedis.concurrent("with Redis", () => {
     });
 
     it(`${fault.name} at the end: what waits is told, and closing takes no longer than a second or so`, async (context) => {
-      const { server, shim, open, cold } = await setUp(context);
+      const { server, shim, open, cold } = await setUp(context, fault);
       const instance = await open();
       await recovers(instance, cold);
       await fault.inject(server, shim);

@@ -118,8 +118,8 @@ export const FAULTS: readonly FaultCase[] = [
     down: /^(LOADING|not connected|timeout)$/,
     inject: async (server) => {
       await server.run("SAVE");
-      // Each of the keys takes 10 ms to load: four seconds in all.
-      await server.restartLoading(["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]);
+      // Each of the keys takes 50 ms to load, twenty seconds in all: none of these tests is to see the end of it.
+      await server.restartLoading(["--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"]);
     },
     heal: async (server) => {
       await server.restart();
@@ -130,6 +130,10 @@ export const FAULTS: readonly FaultCase[] = [
 
 /** The state of Redis' connection changes with these. With the others Redis answers, if unkindly. */
 export const staysUp = ({ name, reads }: FaultCase) => reads || name === "no permission to read";
+
+/** Milliseconds. Where Redis answers, no answer is to be late because the machine is busy: that is another fault. */
+export const commandTimeoutOf = (fault: FaultCase) => (staysUp(fault) ? 5000 : COMMAND_TIMEOUT_MS);
+export const COMMAND_TIMEOUT_MS = 400;
 
 /** How many records `seedRecords` writes beside the one of the secret `warm`: `cold0`, `cold1` ... */
 export const COLD = 400;
