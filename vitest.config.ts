@@ -35,8 +35,8 @@ export default defineConfig({
         test: {
           name: "undisturbed",
           include: UNDISTURBED,
-          maxWorkers: 2,
-          maxConcurrency: 3,
+          maxWorkers: 3,
+          maxConcurrency: 4,
           retry: 1,
           sequence: { groupOrder: 1 },
         },
