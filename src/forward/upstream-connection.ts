@@ -299,7 +299,7 @@ export class UpstreamConnection implements ResponseSink {
       if (!this.#closed) this.destroy();
       return true;
     }
-    if (this.#unsent !== null) {
+    if (this.#keepsHead) {
       // The same: it came before there was anything to answer. The request is as good as new.
       this.#fail("reset", "bytes that nobody asked for");
       return true;
@@ -359,6 +359,11 @@ export class UpstreamConnection implements ResponseSink {
     this.#deadline = this.#ticks.after(ms);
   }
 
+  /** The request's head has not left: it waits for the end of the turn, or for the first bytes of its body. */
+  get #keepsHead(): boolean {
+    return this.#unsent !== null || this.#corked;
+  }
+
   #lossReason(): UpstreamErrorReason {
     return this.#connected ? "reset" : "refused";
   }
@@ -366,7 +371,7 @@ export class UpstreamConnection implements ResponseSink {
   #fail(reason: UpstreamErrorReason, detail: string): void {
     const call = this.#call;
     const answerBegun = this.#parser.begun;
-    const nothingSent = !this.#connected || this.#unsent !== null;
+    const nothingSent = !this.#connected || this.#keepsHead;
     if (!this.#closed) this.destroy();
     if (call === null) return;
     call.connection = null;

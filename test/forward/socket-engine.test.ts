@@ -37,4 +37,32 @@ describe("a request that is sent at the end of the turn", () => {
     engine.close();
     server.close();
   });
+
+  it("takes no answer for its own before its head was sent, where its body is still to come", async () => {
+    const server = await rawServer(answering(OK));
+    const engine = createSocketEngine();
+    const first = new RecordingHandler();
+    engine.send(upstreamRequest(server.origin), first).end();
+    await first.finished();
+    await rested();
+    const connection = await server.connection(0);
+    const second = new RecordingHandler();
+    await new Promise<void>((sent) =>
+      setImmediate(() => {
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray");
+        const headers = ["Host", "x", "Content-Length", "5"];
+        engine.send(
+          upstreamRequest(server.origin, { method: "POST", path: "/second", body: "length", headers }),
+          second,
+        );
+        sent();
+      }),
+    );
+    await second.finished();
+    expect(second.status).toBe(0);
+    expect(second.error).toMatchObject({ reason: "reset", nothingSent: true, reusedSocket: true, answerBegun: false });
+    expect(connection.received).not.toContain("/second");
+    engine.close();
+    server.close();
+  });
 });
