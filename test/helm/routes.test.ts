@@ -28,7 +28,11 @@ const target = (url: unknown): Config => ({
 
 /** Mistakes that the schema can not see, and what is said of them. */
 const MISTAKES: readonly (readonly [name: string, config: Config, said: string])[] = [
-  ["an upstream that is none", configOf({ upstream: "order" }), "The route r0: there is no upstream order."],
+  [
+    "an upstream that is none",
+    configOf({ upstream: "order" }),
+    "The route r0: there is no upstream order; the upstreams are orders, files.",
+  ],
   ["two routes of one name", configOf({ name: "x" }, { name: "x", match: { path: "/b" } }), "two are called x"],
   ["two upstreams of one name", { ...configOf({}), upstreams: [...UPSTREAMS, UPSTREAMS[0]] }, "two are called orders"],
   ["a target without a scheme", target("orders:3000"), "The upstream u: a target must be a URL"],

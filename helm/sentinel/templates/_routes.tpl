@@ -27,7 +27,7 @@ is filled from the environment (`${NAME}`) is left to the pod.
 {{- end }}
 {{- $names = append $names $route.name }}
 {{- if not (or (has $route.upstream $upstreams) (contains "${" $route.upstream) (contains "${" (join "" $upstreams))) }}
-{{- $found = append $found (printf "%s: there is no upstream %s. There are %s." $said $route.upstream (join ", " $upstreams)) }}
+{{- $found = append $found (printf "%s: there is no upstream %s; the upstreams are %s." $said $route.upstream (join ", " $upstreams)) }}
 {{- end }}
 {{- $match := default dict $route.match }}
 {{- if and $match.path $match.pathPrefix }}
