@@ -15,7 +15,7 @@ export function canAnswerWhole({ client }: Exchange): boolean {
  * would send, which a property test holds.
  *
  * `fields`: the field lines, each with its line end, without Connection and Keep-Alive, found clean by the caller.
- * `dated`: there is a Date among them. `body`: latin1, of the length that the fields say; "" where there is none.
+ * `dated`: there is a Date among them. `body`: latin1, or bytes that are copied; of the length that the fields say, "" where there is none.
  * Ask `canAnswerWhole` first.
  */
 export function answerWhole(
@@ -24,11 +24,20 @@ export function answerWhole(
   statusLine: string,
   fields: string,
   dated: boolean,
-  body: string,
+  body: string | Buffer,
 ): void {
   const { client, keepAliveFields } = exchange;
   const date = dated ? "" : dateField();
-  client.pass(`${statusLine}${fields}${date}${keepAliveFields}\r\n${body}`, status, exchange.idleMs);
+  const head = `${statusLine}${fields}${date}${keepAliveFields}\r\n`;
+  client.pass(typeof body === "string" ? head + body : join(head, body), status, exchange.idleMs);
+}
+
+/** As bytes, in memory that Node shares out: as text the body would be copied twice more, each time for the collector. */
+function join(head: string, body: Buffer): Buffer {
+  const whole = Buffer.allocUnsafe(head.length + body.length);
+  whole.write(head, 0, "latin1");
+  whole.set(body, head.length);
+  return whole;
 }
 
 /** `HTTP/1.1 404 Not Found` and a line end. */

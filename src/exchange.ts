@@ -108,10 +108,11 @@ export interface ClientMessages {
   /** An answer may go to the socket past `response` now: it is this exchange's turn, and nothing of one was sent. */
   readonly canPass: boolean;
   /**
-   * Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. latin1.
+   * Sends a whole answer past `response`; the exchange is over when it has left. Ask `canPass` first. Text is latin1,
+   * bytes are kept as they are.
    * `idleMs`: how long its client may leave it lying before the connection is closed.
    */
-  pass(answer: string, status: number, idleMs: number): void;
+  pass(answer: string | Buffer, status: number, idleMs: number): void;
   /** Who had set a time-out on the socket for this exchange needs it no more; `ms` is what it was before. */
   giveBackTimeout(ms: number): void;
 }

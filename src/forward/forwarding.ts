@@ -472,9 +472,8 @@ export class Forwarding implements UpstreamHandler, BodyReader {
     this.held = null;
     this.answering = true;
     this.close();
-    const body = chunk === null ? "" : chunk.toString("latin1");
     if (this.idleMs > 0) exchange.idleMs = this.idleMs;
-    answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, body);
+    answerWhole(exchange, status, formatStatusLine(status, reason), lines, fields.dated, chunk ?? "");
     this.tell(ANSWERED);
   }
 

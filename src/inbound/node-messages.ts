@@ -63,7 +63,7 @@ export class NodeMessages implements ClientMessages {
     return !this.response.headersSent && this.response.socket === this.socket;
   }
 
-  pass(answer: string, status: number, idleMs: number): void {
+  pass(answer: string | Buffer, status: number, idleMs: number): void {
     const { request, response, socket } = this;
     this.#passed = true;
     // For whoever listens to 'finish' with us.

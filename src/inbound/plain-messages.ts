@@ -20,7 +20,7 @@ export class PlainMessages implements ClientMessages {
   readonly #answerLeft: () => void;
   #keepAlive = true;
   /** Whole, past `response`; null: nothing was handed over so. */
-  #answer: string | null = null;
+  #answer: string | Buffer | null = null;
   /** How long its client may leave that lying. */
   #answerIdleMs = 0;
   #request: IncomingMessage | null = null;
@@ -89,7 +89,7 @@ export class PlainMessages implements ClientMessages {
     return this.#response === null;
   }
 
-  pass(answer: string, _status: number, idleMs: number): void {
+  pass(answer: string | Buffer, _status: number, idleMs: number): void {
     this.#answer = answer;
     this.#answerIdleMs = idleMs;
     ANSWERS.add(this);
