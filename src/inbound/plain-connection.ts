@@ -96,8 +96,12 @@ export class PlainConnection {
    * not there yet.
    */
   close(): void {
-    if (this.#busy && this.#body !== null && this.#body.left > 0) this.#events.onBrokenBody();
+    if (this.#breaksBody) this.#events.onBrokenBody();
     else this.#socket.end();
+  }
+
+  get #breaksBody(): boolean {
+    return this.#busy && this.#body !== null && this.#body.left > 0;
   }
 
   #onData(bytes: Buffer): void {
@@ -141,7 +145,9 @@ export class PlainConnection {
   }
 
   readonly #onEnd = (): void => {
-    CLOSES.add(this);
+    // Under TLS nothing can be written any more once this event is over.
+    if (this.#request === null && this.#breaksBody) this.#events.onBrokenBody();
+    else CLOSES.add(this);
   };
 
   readonly #onTimeout = (): void => {
