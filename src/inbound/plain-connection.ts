@@ -55,8 +55,9 @@ export class PlainConnection {
   end(): Buffer | null {
     this.#busy = false;
     this.#stopTimeout();
-    // An answer that did not wait for it has ended the connection.
+    // An answer that did not wait for it has ended the connection; of one that is here nothing stays with an idle one.
     this.#body?.discard();
+    if (this.#body?.left === 0) this.#body = null;
     const held = this.#held;
     this.#held = null;
     return held === null ? null : held.take();
