@@ -38,6 +38,8 @@ export interface SentinelOptions {
   readonly sink?: LineSink;
   /** False in a worker: the admin listener is its parent's. */
   readonly admin: boolean;
+  /** Called when it listens, before the log says so: whoever reads that may send a signal at once. */
+  readonly onListening?: (sentinel: RunningSentinel) => void;
 }
 
 /** A gateway that runs. */
@@ -128,6 +130,7 @@ class Sentinel implements RunningSentinel {
     this.#address = await this.#listener.listen(listenOptions(compiled.listen));
     if (this.#options.admin) this.#admin = await this.#startAdmin();
     this.#watch();
+    this.#options.onListening?.(this);
     this.telemetry.log("info", cluster.isWorker ? "worker_listening" : "listening", {
       address: this.#url(),
       admin: this.#admin?.address ?? null,

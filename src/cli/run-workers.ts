@@ -41,6 +41,8 @@ export async function runWithWorkers(configPath: string, prepared: Prepared): Pr
       log,
     });
     const [address = ""] = workers.addresses;
+    // Before the log says that it listens: whoever reads that may send a signal at once.
+    const ending = onSignals({ reload: () => workers.reload(), drain: () => workers.drain() });
     log("info", "listening", {
       address,
       admin: admin.address,
@@ -50,7 +52,7 @@ export async function runWithWorkers(configPath: string, prepared: Prepared): Pr
       workers: compiled.workers,
       version: version(),
     });
-    await onSignals({ reload: () => workers.reload(), drain: () => workers.drain() });
+    await ending;
     await admin.close();
     return EXIT.done;
   } catch (error) {

@@ -31,15 +31,17 @@ export async function runUntilSignalled(
     const { runWithWorkers } = await import("./run-workers.ts");
     return runWithWorkers(configPath, prepared);
   }
-  const sentinel = await start(configPath, prepared, io, options);
   if (cluster.isWorker) {
     const { serve } = await import("./run-worker.ts");
-    serve(sentinel);
+    serve(await start(configPath, prepared, io, options));
     return EXIT.done;
   }
-  const ending = onSignals({ reload: () => void sentinel.reload(), drain: () => sentinel.drain() });
+  const endings: Promise<void>[] = [];
+  await start(configPath, prepared, io, options, (sentinel) => {
+    endings.push(onSignals({ reload: () => void sentinel.reload(), drain: () => sentinel.drain() }));
+  });
   options.onListening?.();
-  await ending;
+  await Promise.all(endings);
   return EXIT.done;
 }
 
@@ -48,6 +50,7 @@ async function start(
   prepared: Prepared,
   io: CommandIo,
   { logTo = "stdout" }: RunOptions,
+  onListening?: (sentinel: RunningSentinel) => void,
 ): Promise<RunningSentinel> {
   try {
     const sentinel = await startSentinel(
@@ -57,6 +60,7 @@ async function start(
         version: version(),
         admin: cluster.isPrimary,
         ...(logTo === "stderr" && { sink: openStandardStream(2) }),
+        ...(onListening !== undefined && { onListening }),
       },
       prepared,
     );
