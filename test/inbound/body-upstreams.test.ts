@@ -176,19 +176,21 @@ describe("a request with a body and its upstream, on both ways", () => {
     },
   );
 
-  it("goes to another target where one can not be reached, whole and once", async () => {
+  it.each([
+    ["with its head", [hello.replace(TARGET, "/half")], "hello"],
+    ["behind its head", [head.replace(TARGET, "/half"), tail], "helloworld"],
+  ])("goes to another target where one can not be reached, whole and once: %s", async (where, parts, body) => {
     const sight = await ways.alike({
-      name: "half gone",
+      name: `half gone, ${where}`,
       play: async (scene) => {
-        for (let round = 0; round < 4; round++) {
-          await scene.sendApart(
-            round % 2 === 0 ? [hello.replace(TARGET, "/half")] : [head.replace(TARGET, "/half"), tail],
-          );
+        // Whichever target has its turn first.
+        for (let round = 0; round < 2; round++) {
+          await scene.sendApart(parts);
           expect((await scene.answer("POST"))?.status).toBe(200);
         }
       },
     });
-    expect(sight.upstream.map(({ body }) => body).sort()).toEqual(["hello", "hello", "helloworld", "helloworld"]);
+    expect(sight.upstream.map((seen) => seen.body)).toEqual([body, body]);
   });
 
   it("is told that no target is healthy", async () => {
@@ -281,6 +283,8 @@ describe("a request with a body and its upstream, on both ways", () => {
       await ways.alike({
         name: `${what} (${before})`,
         headScript: early(say),
+        // Whoever resets may have read the beginning of the body by then, or not.
+        upstreamVaries: what === "resets",
         play: async (scene) => {
           if (before !== "first") await scene.asksBefore();
           await scene.send(head);

@@ -387,12 +387,13 @@ function recordLikeness(record: GatewayRecord, but: readonly string[]): object {
 
 type Counts = ReadonlyMap<string, number>;
 
-/** What is counted, by series: times are left out. */
+/** What is counted, by series: times are left out, and which targets are healthy, which goes by the clock of their checks. */
 async function readMetrics(rig: Rig): Promise<Counts> {
   const text = await (await fetch(`${rig.gateway.adminOrigin}/metrics`)).text();
   const counted = new Map<string, number>();
   for (const [, series = "", value] of text.matchAll(/^(sentinel_\w+(?:\{.*\})?) (\S+)$/gm)) {
-    if (!/_(?:sum|bucket)(?:\{|$)/.test(series)) counted.set(withoutPort(series), Number(value));
+    if (!/_(?:sum|bucket)(?:\{|$)|^sentinel_upstream_healthy\{/.test(series))
+      counted.set(withoutPort(series), Number(value));
   }
   return counted;
 }
