@@ -16,6 +16,8 @@ export class ReadMemory {
   #own: Buffer | null = null;
   /** Somebody still looks at what was read last: its memory must stay as it is. */
   #kept = false;
+  /** Whoever sends this has said all of it. */
+  #expectsLittle = false;
 
   /**
    * The `onread` of a socket that reads into it. `receive` gets a view, valid until it returns unless it is kept; what it
@@ -28,6 +30,7 @@ export class ReadMemory {
       callback: (bytesRead, memory) => {
         bytes = bytesRead;
         this.#kept = false;
+        this.#expectsLittle = false;
         return receive((memory as Buffer).subarray(0, bytesRead));
       },
     };
@@ -42,9 +45,17 @@ export class ReadMemory {
     this.#kept = true;
   }
 
+  /**
+   * Said of what is being read: nothing large comes behind it. A connection that has memory of its own keeps it until its
+   * next read, which may be long after.
+   */
+  expectLittle(): void {
+    this.#expectsLittle = true;
+  }
+
   #next(bytesRead: number): Buffer {
     const own = this.#kept ? null : this.#own;
-    if (bytesRead < LARGE_READ_BYTES) {
+    if (bytesRead < LARGE_READ_BYTES || this.#expectsLittle) {
       // Little came: whoever sends this has little to say, or nothing more.
       if (own !== null) spare = own;
       this.#own = null;

@@ -21,9 +21,10 @@ class Connection {
     this.next = buffer();
   }
 
-  read(bytes: number, options: { readonly kept?: boolean } = {}): void {
+  read(bytes: number, options: { readonly kept?: boolean; readonly last?: boolean } = {}): void {
     this.handle = () => {
       if (options.kept) this.memory.keep();
+      if (options.last) this.memory.expectLittle();
     };
     expect(this.#callback(bytes, this.next)).toBe(true);
     this.next = this.#buffer();
@@ -89,6 +90,22 @@ describe("the memory that connections read into", () => {
       expect(other.place).not.toBe(kept);
       expect(other.place).not.toBe(end);
     }
+  });
+
+  it("is given back with the last of much, whoever knows that it is: for others, or not where it is kept", () => {
+    const [one, other, third] = [new Connection(), new Connection(), new Connection()];
+    one.read(WHOLE, { last: true });
+    expect(one.memory.lent).toBe(true);
+    one.read(WHOLE);
+    const own = one.place;
+    one.read(WHOLE, { last: true });
+    expect(one.memory.lent).toBe(true);
+    other.read(WHOLE);
+    expect(other.place).toBe(own);
+    other.read(WHOLE, { last: true, kept: true });
+    expect(other.memory.lent).toBe(true);
+    third.read(WHOLE);
+    expect(third.place).not.toBe(own);
   });
 
   it("is handed on, once free, to the next connection of which much is read", () => {

@@ -107,7 +107,13 @@ export class PlainConnection {
 
   #onData(bytes: Buffer): void {
     const behind = this.#body === null ? bytes : this.#giveBody(this.#body, bytes);
-    if (behind === null) return;
+    if (behind !== null) this.#onNoBody(behind);
+    // Between requests, and once Node's server has it, a connection holds no memory to read into.
+    if (this.#body === null || this.#body.left === 0) this.#reads.expectLittle();
+  }
+
+  /** The next request, or what comes before its turn. */
+  #onNoBody(behind: Buffer): void {
     if (this.#busy) {
       this.#held ??= new HeldBytes(this.#socket);
       this.#held.hold(this.#reads.own(behind));

@@ -36,6 +36,11 @@ export class SocketReads {
     this.#memory?.keep();
   }
 
+  /** Behind what `receive` has just got nothing large is expected. */
+  expectLittle(): void {
+    this.#memory?.expectLittle();
+  }
+
   /** Of what `receive` has just got, or a part of it: what may be kept. */
   own(bytes: Buffer): Buffer {
     if (this.#memory === null) return bytes;
@@ -54,7 +59,10 @@ export class SocketReads {
 
   /** As Node itself does where nobody said `onread`: false when the socket has as much as it keeps. */
   #give(bytes: Buffer): boolean {
-    if (this.#receive === null) return this.#socket.push(this.own(bytes));
+    if (this.#receive === null) {
+      this.#memory?.expectLittle();
+      return this.#socket.push(this.own(bytes));
+    }
     this.#receive(bytes);
     return true;
   }
