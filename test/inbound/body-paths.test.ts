@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readPlainRequest } from "../../src/inbound/plain-request.ts";
+import { NodeParser } from "../support/node-parser.ts";
 import { answerOk } from "../support/recording-upstream.ts";
 import { auth, rigRoutes } from "../support/rig.ts";
 import { asChunks, chunked, get, post } from "../wire/wire.ts";
@@ -46,6 +47,8 @@ describe("a request with a body, on both ways", () => {
     }),
   );
 
+  const tabbed = withLength("Content-Length: \t5\t\r\n", "hello");
+  const takesTabs = new NodeParser().read(Buffer.from(tabbed, "latin1")).error === null;
   const spellings: Readonly<Record<string, Situation>> = {
     "leading zeros": served(withLength("Content-Length: 0005\r\n", "hello")),
     "zeros alone": served(withLength("Content-Length: 00\r\n", "")),
@@ -53,7 +56,8 @@ describe("a request with a body, on both ways", () => {
     "sixteen digits": refused(413, withLength(`Content-Length: ${10 ** 15}\r\n`, "hello")),
     "no blank": served(withLength("Content-Length:5\r\n", "hello")),
     "blanks around it": served(withLength("Content-Length:   5  \r\n", "hello")),
-    "tabs around it": refused(400, withLength("Content-Length: \t5\t\r\n", "hello")),
+    // RFC 9110 section 5.6.3 allows them; Node's parser does since Node 24.
+    "tabs around it": takesTabs ? served(tabbed) : refused(400, tabbed),
     "a name in small letters": served(withLength("content-length: 5\r\n", "hello")),
     "a plus sign": refused(400, withLength("Content-Length: +5\r\n", "hello")),
     "a minus sign": refused(400, withLength("Content-Length: -5\r\n", "hello")),
