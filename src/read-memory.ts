@@ -66,6 +66,16 @@ export class ReadMemory {
   }
 }
 
+/**
+ * What may be kept of a chunk: itself, or a copy where its memory is lent, or where it is small: who takes long to use it
+ * would else keep a whole read's memory for each piece of it.
+ */
+export function ownPiece(chunk: Buffer, lent: boolean): Buffer {
+  return lent || chunk.length < LARGE_PIECE_BYTES ? Buffer.from(chunk) : chunk;
+}
+
+/** A piece of so many bytes is worth memory of its own. */
+const LARGE_PIECE_BYTES = 16 * 1024;
 const MEMORY_BYTES = 64 * 1024;
 /** A read of so many bytes is likely followed by others. */
 const LARGE_READ_BYTES = 32 * 1024;

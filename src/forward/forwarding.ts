@@ -6,6 +6,7 @@ import { bodyTooLarge } from "../faults/too-much.ts";
 import { GrowingBytes } from "../growing-bytes.ts";
 import type { BodyFraming, RequestHead } from "../head.ts";
 import { isFieldValue } from "../octets.ts";
+import { ownPiece } from "../read-memory.ts";
 import { earlyHintLinks } from "./early-hints.ts";
 import type {
   Admission,
@@ -526,9 +527,6 @@ interface HeldHead {
   readonly bodyless: boolean;
 }
 
-/** A piece of a body that is worth a write and memory of its own. */
-const LARGE_BYTES = 16 * 1024;
-
 /** Below this a piece costs more memory than it is bytes. */
 const SMALL_BYTES = 1024;
 
@@ -544,14 +542,6 @@ const ALL = SENDING | READING;
 const ANSWERED: ForwardOutcome = { kind: "answered" };
 
 const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
-
-/**
- * What may be kept of a chunk: itself, or a copy where its memory is lent, or where it is small: a slow client would else
- * keep a whole read's memory for each piece of it.
- */
-function ownPiece(chunk: Buffer, lent: boolean): Buffer {
-  return lent || chunk.length < LARGE_BYTES ? Buffer.from(chunk) : chunk;
-}
 
 function streams(body: BodyFraming): body is Exclude<BodyFraming, { kind: "none" }> {
   return body.kind === "chunked" || (body.kind === "length" && body.bytes > 0);

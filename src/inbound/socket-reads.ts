@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { ReadMemory } from "../read-memory.ts";
+import { ownPiece, ReadMemory } from "../read-memory.ts";
 
 /**
  * What a client's socket reads, without fresh memory for every read (`ReadMemory`). Node lets a socket that connects say
@@ -44,10 +44,9 @@ export class SocketReads {
   /** Of what `receive` has just got, or a part of it: what may be kept. */
   own(bytes: Buffer): Buffer {
     if (this.#memory === null) return bytes;
-    // A small piece would keep the memory of a whole read.
-    if (this.lent || bytes.length < LARGE_BYTES) return Buffer.from(bytes);
-    this.keep();
-    return bytes;
+    const own = ownPiece(bytes, this.lent);
+    if (own === bytes) this.keep();
+    return own;
   }
 
   /** From now on what is read is the socket's to give, by 'data'. It is paused, for its next reader to resume. */
@@ -67,8 +66,6 @@ export class SocketReads {
     return true;
   }
 }
-
-const LARGE_BYTES = 16 * 1024;
 
 /** What Node keeps of `onread`: the memory of the next read, who gets what was read, who is asked for memory. */
 const STATE = ["kBuffer", "kBufferCb", "kBufferGen"] as const;
