@@ -65,7 +65,7 @@ export class PlainConnection {
 
   /** A body has been on its way since before `time`, by `performance.now()`. */
   waitsForBodySince(time: number): boolean {
-    return this.#busy && this.#body !== null && this.#body.left > 0 && this.#beganAt < time;
+    return this.#waitsForBody && this.#beganAt < time;
   }
 
   /** The connection is gone. */
@@ -97,11 +97,12 @@ export class PlainConnection {
    * not there yet.
    */
   close(): void {
-    if (this.#breaksBody) this.#events.onBrokenBody();
+    if (this.#waitsForBody) this.#events.onBrokenBody();
     else this.#socket.end();
   }
 
-  get #breaksBody(): boolean {
+  /** Of the body of the request under way some is still to come. */
+  get #waitsForBody(): boolean {
     return this.#busy && this.#body !== null && this.#body.left > 0;
   }
 
@@ -153,7 +154,7 @@ export class PlainConnection {
 
   readonly #onEnd = (): void => {
     // Under TLS nothing can be written any more once this event is over.
-    if (this.#request === null && this.#breaksBody) this.#events.onBrokenBody();
+    if (this.#request === null && this.#waitsForBody) this.#events.onBrokenBody();
     else CLOSES.add(this);
   };
 

@@ -8,17 +8,22 @@ describeEngine("the socket engine", createSocketEngine);
 describe("a request that is sent at the end of the turn", () => {
   const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-  it.each([
-    ["an answer", (write: (text: string) => void) => write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")],
-    ["the end of the connection", (_: unknown, end: () => void) => end()],
-  ])("takes %s that came before it for none of its own, and was not sent", async (_, happen) => {
+  /** It has served a request, and the next one goes over it. */
+  async function usedConnection() {
     const server = await rawServer(answering(OK));
     const engine = createSocketEngine();
     const first = new RecordingHandler();
     engine.send(upstreamRequest(server.origin), first).end();
     await first.finished();
     await rested();
-    const connection = await server.connection(0);
+    return { server, engine, connection: await server.connection(0) };
+  }
+
+  it.each([
+    ["an answer", (write: (text: string) => void) => write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray")],
+    ["the end of the connection", (_: unknown, end: () => void) => end()],
+  ])("takes %s that came before it for none of its own, and was not sent", async (_, happen) => {
+    const { server, engine, connection } = await usedConnection();
     const second = new RecordingHandler();
     await new Promise<void>((sent) =>
       setImmediate(() => {
@@ -39,13 +44,7 @@ describe("a request that is sent at the end of the turn", () => {
   });
 
   it("takes no answer for its own before its head was sent, where its body is still to come", async () => {
-    const server = await rawServer(answering(OK));
-    const engine = createSocketEngine();
-    const first = new RecordingHandler();
-    engine.send(upstreamRequest(server.origin), first).end();
-    await first.finished();
-    await rested();
-    const connection = await server.connection(0);
+    const { server, engine, connection } = await usedConnection();
     const second = new RecordingHandler();
     await new Promise<void>((sent) =>
       setImmediate(() => {

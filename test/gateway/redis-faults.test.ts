@@ -14,12 +14,10 @@ import {
   commandTimeoutOf,
   FAULTS,
   type FaultCase,
+  SLACK_MS,
   seedRecords,
   staysUp,
 } from "../support/redis-faults.ts";
-
-/** What a busy machine may add to any wait. */
-const SLACK_MS = 5000;
 
 /** A Redis behind a shim, an upstream, and gateways as processes; all of them closed when that very test ends. */
 async function setUp({ onTestFinished }: TestContext, fault: FaultCase) {

@@ -10,12 +10,10 @@ import {
   commandTimeoutOf,
   FAULTS,
   type FaultCase,
+  SLACK_MS,
   seedRecords,
   staysUp,
 } from "../support/redis-faults.ts";
-
-/** What a busy machine may add to any wait. */
-const SLACK_MS = 5000;
 
 /** Tests run at once: what one opens must be closed when that very one ends. */
 async function setUp({ onTestFinished }: TestContext, fault: FaultCase) {

@@ -131,6 +131,9 @@ export const FAULTS: readonly FaultCase[] = [
 /** The state of Redis' connection changes with these. With the others Redis answers, if unkindly. */
 export const staysUp = ({ name, reads }: FaultCase) => reads || name === "no permission to read";
 
+/** What a busy machine may add to any wait. */
+export const SLACK_MS = 5000;
+
 /** Milliseconds. Where Redis answers, no answer is to be late because the machine is busy: that is another fault. */
 export const commandTimeoutOf = (fault: FaultCase) => (staysUp(fault) ? 5000 : COMMAND_TIMEOUT_MS);
 export const COMMAND_TIMEOUT_MS = 400;
