@@ -275,7 +275,6 @@ class Sentinel implements RunningSentinel {
     const watch = watchFiles(
       () => this.#prepared.files,
       () => void this.reload(),
-      { since: this.#prepared.readAt },
     );
     this.#closers.push(() => watch.close());
     this.#closers.push(
@@ -303,7 +302,7 @@ class Sentinel implements RunningSentinel {
       const error = problems.map(formatProblemLine).join("\n");
       this.#lastReload = { at: Date.now(), outcome: "failure", error, needsRestart: [] };
       // The files that were read stay watched, and so does what a mended configuration would name.
-      this.#prepared = { ...previous, files: [...new Set([...previous.files, ...next.files])] };
+      this.#prepared = { ...previous, files: new Map([...previous.files, ...next.files]) };
       metrics.configReloaded("failure");
       log("error", "config_refused", { problems: error, generation: this.#current().generation });
       return false;

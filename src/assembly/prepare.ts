@@ -3,6 +3,7 @@ import type { CompiledConfig } from "../config/compile.ts";
 import type { Environment } from "../config/environment.ts";
 import type { Problem } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
+import type { FileMarks } from "../files.ts";
 import type { HeadLimits } from "../head.ts";
 import type { Keyring } from "../keys/source.ts";
 
@@ -13,25 +14,22 @@ export interface Prepared {
   readonly compiled: CompiledConfig;
   /** Null where keys do not come from a file. */
   readonly keyring: Keyring | null;
-  /** Every file that was read, absolute: what to watch. */
-  readonly files: readonly string[];
-  /** When reading them began: what changes later is not in here. Epoch milliseconds. */
-  readonly readAt: number;
+  /** Every file that was read: what to watch. */
+  readonly files: FileMarks;
 }
 
 export interface NotPrepared {
   readonly ok: false;
   /** Every mistake, each at its place; never empty. */
   readonly problems: readonly Problem[];
-  readonly files: readonly string[];
+  readonly files: FileMarks;
 }
 
 /** Reads a configuration and its keyring: all of it, or every mistake in both. Never rejects. */
 export async function prepare(configPath: string, env: Environment): Promise<Prepared | NotPrepared> {
-  const readAt = Date.now();
   const { valid, problems, keyring, files } = await checkConfiguration(configPath, env);
   if (valid === null || problems.length > 0) return { ok: false, problems, files };
-  return { ok: true, ...valid, keyring, files, readAt };
+  return { ok: true, ...valid, keyring, files };
 }
 
 /** `instance` is what `Via` calls this process: a request that brings it has been here before. */

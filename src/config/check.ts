@@ -1,5 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { readFile } from "../files.ts";
+import { type FileMarks, markRead, markUnreadable, readFile } from "../files.ts";
 import { parseKeyring } from "../keys/keyring-file.ts";
 import type { Keyring } from "../keys/source.ts";
 import { type CompiledConfig, compileConfig } from "./compile.ts";
@@ -18,8 +18,8 @@ export interface ConfigCheck {
   readonly valid: { readonly config: Config; readonly compiled: CompiledConfig } | null;
   /** Null where keys do not come from a file, or it has mistakes. */
   readonly keyring: Keyring | null;
-  /** Every file that was read or is named, absolute: what to watch. */
-  readonly files: readonly string[];
+  /** Every file that was read or is named, the configuration itself first: what to watch. */
+  readonly files: FileMarks;
 }
 
 /**
@@ -29,20 +29,21 @@ export interface ConfigCheck {
 export async function checkConfiguration(path: string, env: Environment): Promise<ConfigCheck> {
   const loaded = await loadConfig(path, env);
   const compiled = loaded.ok ? compileConfig(loaded.config, loaded.problemAt) : loaded;
-  const { keyring, problems: keyringProblems } = await readKeyring(loaded.keyring);
+  const files = new Map(loaded.files);
+  const { keyring, problems: keyringProblems } = await readKeyring(loaded.keyring, files);
   const problems = compiled.ok ? [] : compiled.problems;
   return {
     problems: [...problems, ...sortProblems(keyringProblems)],
     warnings: compiled.ok ? compiled.warnings : [],
     valid: loaded.ok && compiled.ok ? { config: loaded.config, compiled } : null,
     keyring,
-    files: loaded.files,
+    files,
   };
 }
 
 type KeyringReading = Pick<ConfigCheck, "keyring" | "problems">;
 
-async function readKeyring(path: string | null): Promise<KeyringReading> {
+async function readKeyring(path: string | null, files: Map<string, string | null>): Promise<KeyringReading> {
   if (path === null) return { keyring: null, problems: [] };
   const file = displayName(path);
   const unreadable = (message: string): KeyringReading => ({
@@ -52,7 +53,9 @@ async function readKeyring(path: string | null): Promise<KeyringReading> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
+    files.set(path, markRead(bytes));
   } catch (error) {
+    files.set(path, markUnreadable(error));
     const message =
       (error as NodeJS.ErrnoException).code === "ENOENT"
         ? "there is no keyring here; `sentinel keys create` makes one, and an empty file is a keyring without keys"

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, relative, resolve } from "node:path";
 import type * as z from "zod";
-import { readFile } from "../files.ts";
+import { type FileMarks, markRead, markUnreadable, readFile } from "../files.ts";
 import { findFurtherProblems } from "./compile.ts";
 import { salvageDraft } from "./draft.ts";
 import type { Environment } from "./environment.ts";
@@ -16,8 +16,8 @@ export type LoadResult =
   | {
       readonly ok: true;
       readonly config: Config;
-      /** Every file that was read or is named, absolute, the configuration itself first: what to watch. */
-      readonly files: readonly string[];
+      /** Every file that was read or is named, the configuration itself first: what to watch. */
+      readonly files: FileMarks;
       /** The keyring that the configuration names, absolute; null where keys do not come from a file. It is not read here. */
       readonly keyring: string | null;
       readonly problemAt: ProblemAt;
@@ -25,7 +25,7 @@ export type LoadResult =
   | {
       readonly ok: false;
       readonly problems: readonly Problem[];
-      readonly files: readonly string[];
+      readonly files: FileMarks;
       readonly keyring: string | null;
     };
 
@@ -36,22 +36,23 @@ export type LoadResult =
 export async function loadConfig(path: string, env: Environment): Promise<LoadResult> {
   const absolute = resolve(path);
   const folder = dirname(absolute);
-  const read = await readText(absolute);
+  const files = new Map<string, string | null>();
+  const read = await readText(absolute, files);
   if (!read.ok) {
     const message = `the configuration can not be read: ${read.reason}`;
     const problem = { file: displayName(absolute), line: 1, column: 1, message, sourceLine: "" };
-    return { ok: false, problems: [problem], files: [absolute], keyring: null };
+    return { ok: false, problems: [problem], files, keyring: null };
   }
   const tree = readYamlTree(displayName(absolute), read.text, { env, isSecret: isSecretMember });
-  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files: [absolute], keyring: null };
+  if (!tree.readable) return { ok: false, problems: sortProblems(tree.problems), files, keyring: null };
 
-  const secrets = await readSecrets(tree, folder);
+  const secretProblems = await readSecrets(tree, folder, files);
   const keyring = findKeyring(tree, folder);
-  const files = [absolute, ...secrets.files, ...(keyring === null ? [] : [keyring])];
+  if (keyring !== null) files.set(keyring, files.get(keyring) ?? null);
   const parsed = parseWithPlaceholders(configSchema, tree);
   const issues = parsed.success ? [] : parsed.error.issues;
   const context = { schema: configSchema, tree, isSecret: isSecretMember };
-  const problems = [...tree.problems, ...secrets.problems, ...describeIssues(issues, context)];
+  const problems = [...tree.problems, ...secretProblems, ...describeIssues(issues, context)];
   const problemAt: ProblemAt = (at, message, offset) => tree.problemAt(at, message, offset);
   if (!parsed.success || problems.length > 0) {
     // Mistakes of two kinds are not to be found in two rounds.
@@ -115,14 +116,12 @@ function asYaml(text: unknown): number | boolean | null {
 }
 
 /** Puts the text of each secret's file in its place in the tree. What can not be read is a problem at its name. */
-async function readSecrets(tree: YamlTree, folder: string): Promise<{ files: string[]; problems: Problem[] }> {
-  const files: string[] = [];
+async function readSecrets(tree: YamlTree, folder: string, files: Map<string, string | null>): Promise<Problem[]> {
   const problems: Problem[] = [];
   for (const { path, file } of findSecretFiles(tree.value)) {
     if (tree.broken.has(pathKey([...path, "file"]))) continue;
     const absolute = resolve(folder, file);
-    files.push(absolute);
-    const read = await readText(absolute);
+    const read = await readText(absolute, files);
     const holder = valueAt(tree.value, path.slice(0, -1)) as Record<PropertyKey, unknown>;
     const member = path.at(-1);
     const reason = !read.ok ? `can not be read: ${read.reason}` : read.text.trim() === "" ? "is empty" : null;
@@ -131,7 +130,7 @@ async function readSecrets(tree: YamlTree, folder: string): Promise<{ files: str
       tree.broken.add(pathKey(path));
     } else if (member !== undefined) holder[member] = read.text.replace(/\r?\n$/, "");
   }
-  return { files, problems };
+  return problems;
 }
 
 type ReadText = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly reason: string };
@@ -139,15 +138,15 @@ type ReadText = { readonly ok: true; readonly text: string } | { readonly ok: fa
 /** Larger than any configuration; read whole, it is held in memory. */
 const FILE_BYTES_MAX = 4 * 1024 ** 2;
 
-async function readText(absolute: string): Promise<ReadText> {
+/** Adds to `files` what was read. Of a file that is read twice the first counts: what changes in between is a change. */
+async function readText(absolute: string, files: Map<string, string | null>): Promise<ReadText> {
   let bytes: Buffer;
   try {
     bytes = await readFile(absolute);
+    files.set(absolute, files.get(absolute) ?? markRead(bytes));
   } catch (error) {
-    return {
-      ok: false,
-      reason: unreadableReason(error),
-    };
+    files.set(absolute, files.get(absolute) ?? markUnreadable(error));
+    return { ok: false, reason: unreadableReason(error) };
   }
   if (bytes.length > FILE_BYTES_MAX) return { ok: false, reason: "it is larger than 4MiB" };
   try {

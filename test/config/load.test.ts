@@ -155,7 +155,9 @@ describe("secrets in files", () => {
     writeFileSync(join(folder, "secrets/pw"), "s3cret\r\n");
     const result = await load(`redis: { cluster: { hosts: ["h:1"], password: { file: secrets/pw } } }${REST}`);
     expect(result.ok && result.config.redis?.cluster?.password).toBe("s3cret");
-    expect(result.files).toEqual(["sentinel.yaml", "secrets/pw", "keys.yaml"].map((name) => join(folder, name)));
+    expect([...result.files.keys()]).toEqual(
+      ["sentinel.yaml", "secrets/pw", "keys.yaml"].map((name) => join(folder, name)),
+    );
   });
 
   test("an unreadable one is an error at its name, and is watched all the same", async () => {
@@ -164,7 +166,7 @@ describe("secrets in files", () => {
       "2:17: /none.crt can not be read: there is no such file",
       "3:16:  can not be read: it is a folder",
     ]);
-    expect((await load(text)).files).toContain(join(folder, "none.crt"));
+    expect([...(await load(text)).files.keys()]).toContain(join(folder, "none.crt"));
   });
 
   test("an empty one is an error", async () => {
@@ -385,7 +387,7 @@ routes:
     const result = await loadConfig(join(folder, "none.yaml"), {});
     expect(result).toMatchObject({
       ok: false,
-      files: [join(folder, "none.yaml")],
+      files: new Map([[join(folder, "none.yaml"), "unreadable: ENOENT"]]),
       problems: [{ line: 1, column: 1, message: "the configuration can not be read: there is no such file" }],
     });
   });

@@ -1,8 +1,11 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { checkConfiguration } from "../../src/config/check.ts";
 import { type FileWatch, type WatchOptions, watchFiles } from "../../src/config/watch.ts";
+import { type FileMarks, markRead } from "../../src/files.ts";
 
 let folder: string;
 const open: FileWatch[] = [];
@@ -15,12 +18,15 @@ afterEach(() => {
 });
 
 /** Watches, and waits for changes one after another. */
-async function start(files: () => string[], options: WatchOptions = {}) {
+async function start(files: () => readonly string[] | FileMarks, options: WatchOptions = {}) {
   let changes = 0;
   let seen = 0;
   let wake = () => {};
   const watch = watchFiles(
-    files,
+    () => {
+      const named = files();
+      return "get" in named ? named : new Map(named.map((file) => [file, null]));
+    },
     () => {
       changes += 1;
       wake();
@@ -43,6 +49,9 @@ async function start(files: () => string[], options: WatchOptions = {}) {
     },
   };
 }
+
+const readMark = (file: string) => markRead(readFileSync(file));
+const withKeyring = (path: string) => `keys: { source: { type: file, path: ${path} } }\n`;
 
 const NO_POLL = { pollMs: 1_000_000 };
 const NO_EVENTS = { pollMs: 20, watchFolder: () => () => {} };
@@ -132,20 +141,22 @@ test("the same contents written again are no change", async () => {
   expect(watching.changes()).toBe(0);
 });
 
-test("files that join are followed, and looked at for changes since the reload that named them", async () => {
+test("files that join are followed, and compared with what the reload that named them read", async () => {
   const [a, b] = [join(folder, "a"), join(folder, "b")];
   writeFileSync(a, "1");
   writeFileSync(b, "1");
-  let files = [a];
+  let files = new Map<string, string | null>([[a, null]]);
   const watching = await start(() => files, { ...NO_POLL, watchFolder: () => () => {} });
-  files = [a, b];
-  // Its last change may have come after it was read.
+  files = new Map([
+    [a, null],
+    [b, readMark(b)],
+  ]);
   writeFileSync(b, "2");
   await watching.watch.check();
   expect(watching.changes()).toBe(1);
   await watching.watch.check();
   expect(watching.changes()).toBe(1);
-  files = [a];
+  files = new Map([[a, null]]);
   writeFileSync(b, "3");
   await watching.watch.check();
   expect(watching.changes()).toBe(1);
@@ -154,10 +165,38 @@ test("files that join are followed, and looked at for changes since the reload t
 test("a change between reading and watching is seen", async () => {
   const file = join(folder, "a");
   writeFileSync(file, "1");
-  const since = Date.now();
+  const files = new Map([[file, readMark(file)]]);
   writeFileSync(file, "2");
-  const watching = await start(() => [file], { ...NO_POLL, since });
+  const watching = await start(() => files, NO_POLL);
   expect(watching.changes()).toBe(1);
+});
+
+test("a file that could not be read, and is there by the time it is watched, is a change", async () => {
+  const configuration = join(folder, "sentinel.yaml");
+  writeFileSync(configuration, withKeyring("keys.yaml"));
+  const { files } = await checkConfiguration(configuration, {});
+  writeFileSync(join(folder, "keys.yaml"), "");
+  const watching = await start(() => files, NO_POLL);
+  expect(watching.changes()).toBe(1);
+});
+
+test("a pipe, which gives what it holds once, never changes", async () => {
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const watching = await start(() => new Map([[pipe, "what was read"]]), NO_POLL);
+  await watching.watch.check();
+  expect(watching.changes()).toBe(0);
+});
+
+test("files written a moment before they were read are no change", async () => {
+  const configuration = join(folder, "sentinel.yaml");
+  writeFileSync(join(folder, "keys.yaml"), "keys: []\n");
+  writeFileSync(join(folder, "crt"), "a certificate");
+  writeFileSync(configuration, `${withKeyring("keys.yaml")}tls: { cert: { file: crt }, key: { file: none } }\n`);
+  const { files } = await checkConfiguration(configuration, {});
+  expect([...files.keys()]).toEqual(["sentinel.yaml", "crt", "none", "keys.yaml"].map((name) => join(folder, name)));
+  const watching = await start(() => files, NO_POLL);
+  expect(watching.changes()).toBe(0);
 });
 
 test("nothing is told after close", async () => {
