@@ -141,7 +141,9 @@ export const routeSchema = z.strictObject({
     .literal("none")
     .optional()
     .describe("`none` lets anyone pass. A route that does not say so always needs a key."),
-  permissions: text
+  permissions: z
+    .string("must be tuples joined by AND or OR, such as api.*.read_api OR api.*.update_api")
+    .min(1, "must not be empty")
     .optional()
     .describe("What the key must be granted: tuples joined by AND, OR and parentheses. Absent: any valid key.")
     .meta({

@@ -94,7 +94,7 @@ class Reader implements YamlTree {
   }
 
   read(): YamlTree {
-    const document = this.#parse();
+    const document = this.#parseWithQuotes();
     if (document !== null) {
       this.#reportSyntax(document);
       if (document.contents !== null) this.value = this.#read(document.contents, [], null);
@@ -147,10 +147,31 @@ class Reader implements YamlTree {
     return maskKnownForms(text);
   }
 
-  #parse(): Document.Parsed | null {
+  /**
+   * A placeholder within { } or [ ] that has no quotes ends what the parser understands, and it stumbles over all that
+   * follows. Each is told, and the text is read again as if that one had quotes.
+   */
+  #parseWithQuotes(): Document.Parsed | null {
+    let text = this.#text;
+    let document = this.#parse(text, this.#counter);
+    while (document !== null) {
+      const brace = document.errors.map(({ pos }) => pos[0]).find((at) => text.slice(at - 1, at + 1) === "${");
+      // What follows the last one that is told would be its echo.
+      if (brace === undefined) return document;
+      if (this.#pending.length === SYNTAX_PROBLEMS_MAX) return null;
+      this.#report(brace - 1, 'within { } and [ ] a placeholder needs quotes: "${NAME}"');
+      this.readable = false;
+      const end = brace + (/^[^\n}]*\}?/.exec(text.slice(brace))?.[0].length ?? 1);
+      text = `${text.slice(0, brace)}${"_".repeat(end - brace)}${text.slice(end)}`;
+      document = this.#parse(text);
+    }
+    return document;
+  }
+
+  #parse(text: string, lineCounter?: LineCounter): Document.Parsed | null {
     try {
-      return parseDocument(this.#text, {
-        lineCounter: this.#counter,
+      return parseDocument(text, {
+        ...(lineCounter !== undefined && { lineCounter }),
         prettyErrors: false,
         version: "1.2",
         resolveKnownTags: false,
@@ -172,8 +193,18 @@ class Reader implements YamlTree {
     // One slip makes the parser stumble several times; the first of a line is the one that helps.
     const firsts = new Map(found.reverse().map((error) => [this.#counter.linePos(error.pos[0]).line, error]));
     for (const error of [...firsts.values()].reverse().slice(0, SYNTAX_PROBLEMS_MAX)) {
-      this.#report(error.pos[0], describeSyntax(error, this.#text));
+      const tab = this.#indentingTab(error);
+      if (tab === null) this.#report(error.pos[0], describeSyntax(error));
+      else this.#report(tab, "a tab can not indent YAML; use spaces");
     }
+  }
+
+  /** Where the tab is that an indentation does not fit because of; null: it is something else. */
+  #indentingTab({ code, pos }: YAMLError): number | null {
+    if (code === "TAB_AS_INDENT") return pos[0];
+    const { line } = this.#counter.linePos(pos[0]);
+    const spaces = /^ *(?=\t)/.exec(this.#lines[line - 1] ?? "")?.[0].length;
+    return code !== "BAD_INDENT" || spaces === undefined ? null : (this.#counter.lineStarts[line - 1] ?? 0) + spaces;
   }
 
   #report(offset: number, message: string): void {
@@ -315,12 +346,8 @@ function squeeze(text: string): string {
 }
 
 /** The parser's sentences without what they quote: a stray piece of text may be a piece of a secret. */
-function describeSyntax(error: YAMLError, text: string): string {
-  if (text.slice(error.pos[0] - 1, error.pos[0] + 1) === "${")
-    return 'within { } and [ ] a placeholder needs quotes: "${NAME}"';
+function describeSyntax(error: YAMLError): string {
   switch (error.code) {
-    case "TAB_AS_INDENT":
-      return "a tab can not indent YAML; use spaces";
     case "MULTIPLE_DOCS":
       return "a second document begins here; a file holds one";
     case "BAD_ALIAS":

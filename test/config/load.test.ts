@@ -285,6 +285,13 @@ describe("mistakes", () => {
       ['1:17: "trustedProxies" must be a list, not "10.0.0.0/8"'],
     ],
     [
+      "a list where a permission query belongs",
+      REST.replace("upstream: orders", "permissions: [api.*.read_api, api.*.update_api], upstream: orders"),
+      [
+        '6:31: "permissions" must be tuples joined by AND or OR, such as api.*.read_api OR api.*.update_api, not a list',
+      ],
+    ],
+    [
       "a key source of no kind",
       REST.replace("type: file", "type: fiel"),
       ['2:25: "type" must be "file", "redis" or "http", not "fiel"; did you mean "file"?'],
@@ -327,11 +334,42 @@ describe("mistakes", () => {
       ['3:1: an entry of the list above begins with "- ", all of them in one column; is something here one space off?'],
     ],
     ["a tab", "limits:\n\theaderLines: 1\n", ["2:1: a tab can not indent YAML; use spaces"]],
+    [
+      "a tab behind spaces",
+      "limits:\n  headerLines: 1\n  \theaderBytes: 1KiB\n",
+      ["3:3: a tab can not indent YAML; use spaces"],
+    ],
     ["two documents", `listen: a\n---\nlisten: b\n`, ["2:1: a second document begins here; a file holds one"]],
     [
       "a placeholder in a flow mapping",
       "drain: { delay: ${D} }\n",
-      ['1:18: within { } and [ ] a placeholder needs quotes: "${NAME}"'],
+      ['1:17: within { } and [ ] a placeholder needs quotes: "${NAME}"'],
+    ],
+    [
+      "placeholders in flow collections, among mistakes of other kinds",
+      `drain: { delay: \${D}, timeout: "\${T}" }
+trustedProxies: [ \${A:-10.0.0.0/8, x}, 10.\${B}.0.0/16 ]
+limits: { headerLines: \${L
+}
+routes:
+\t- a
+`,
+      [
+        '1:17: within { } and [ ] a placeholder needs quotes: "${NAME}"',
+        "1:33: the environment has no T; set it, or give a default with ${T:-default}",
+        '2:19: within { } and [ ] a placeholder needs quotes: "${NAME}"',
+        '2:43: within { } and [ ] a placeholder needs quotes: "${NAME}"',
+        '3:24: within { } and [ ] a placeholder needs quotes: "${NAME}"',
+        "6:1: a tab can not indent YAML; use spaces",
+      ],
+    ],
+    [
+      "the first ten of many placeholders in a flow sequence",
+      `trustedProxies: [${"${A}, ".repeat(30)}]\n`,
+      Array.from(
+        { length: 10 },
+        (_, i) => `1:${18 + 6 * i}: within { } and [ ] a placeholder needs quotes: "\${NAME}"`,
+      ),
     ],
     [
       "a broken placeholder",
