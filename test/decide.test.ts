@@ -9,6 +9,7 @@ import { isQueryProblem, parseQuery } from "../src/permissions/parse-query.ts";
 import { parsePathPattern } from "../src/routes/pattern.ts";
 import type { Access, Route } from "../src/routes/route.ts";
 import { compileRouteTable } from "../src/routes/table.ts";
+import { recordOf } from "./support/key-parts.ts";
 
 const NOW = 1_800_000_000_000;
 const SECRET = "unkey_1234567890";
@@ -236,24 +237,7 @@ function lookup(found: KeyRecord | null): Lookup {
 
 function record(given: Partial<KeyRecord>): KeyRecord {
   const permissions = given.permissions ?? ["api.api_1.read_api"];
-  return {
-    id: "key_test",
-    hash: hashKey(SECRET),
-    start: "unkey_1234",
-    name: null,
-    workspaceId: null,
-    workspaceEnabled: true,
-    enabled: true,
-    expiresAt: null,
-    permissions,
-    roles: [],
-    grants: grantsOf(permissions),
-    identity: null,
-    meta: {},
-    createdAt: null,
-    updatedAt: null,
-    ...given,
-  };
+  return recordOf(SECRET, { id: "key_test", permissions, grants: grantsOf(permissions), ...given });
 }
 
 function route(name: string, index: number, methods: readonly string[], path: string, access: Access): Route {

@@ -1,5 +1,5 @@
 import { BlockList } from "node:net";
-import { expect } from "vitest";
+import { afterEach, beforeEach, expect } from "vitest";
 import type { Exchange } from "../../src/exchange.ts";
 import { CATALOGUE } from "../../src/faults/catalogue.ts";
 import { type Fault, isFault } from "../../src/faults/fault.ts";
@@ -15,7 +15,7 @@ import { readHead } from "../../src/head.ts";
 import { readBody } from "../../src/inbound/body.ts";
 import { Listener, type ListenerLimits, type RequestHandler } from "../../src/inbound/listener.ts";
 import type { Route } from "../../src/routes/route.ts";
-import { Watch } from "./support.ts";
+import { type RawConnection, type RawServer, rawClient, rawServer, type Script, Watch } from "./support.ts";
 
 export const VIA = "1.1 sentinel (test)";
 
@@ -38,6 +38,44 @@ export interface RigOptions {
   readonly readBody?: boolean;
   readonly record?: Admission["record"];
   readonly trustedProxies?: BlockList;
+}
+
+/**
+ * What the tests of a describe block forward between. Each test has an engine of its own; what it opened is closed behind
+ * it.
+ */
+export function forwardParts(createEngine: () => UpstreamEngine) {
+  let engine: UpstreamEngine;
+  const closing: { close(): void }[] = [];
+
+  beforeEach(() => {
+    engine = createEngine();
+  });
+
+  afterEach(() => {
+    engine.close();
+    for (const each of closing.splice(0)) each.close();
+  });
+
+  return {
+    async upstream(script?: Script): Promise<RawServer> {
+      const server = await rawServer(script);
+      closing.push(server);
+      return server;
+    },
+
+    async rig(options: Omit<RigOptions, "engine">): Promise<ForwardRig> {
+      const started = await new ForwardRig({ engine, ...options }).start();
+      closing.push(started);
+      return started;
+    },
+
+    async client(to: ForwardRig): Promise<RawConnection> {
+      const connection = await rawClient(to.port);
+      closing.push({ close: () => connection.socket.destroy() });
+      return connection;
+    },
+  };
 }
 
 /** The forwarder behind the real listener, every request admitted: the gateway without its decision. */

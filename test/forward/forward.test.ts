@@ -1,18 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { UpstreamEngine } from "../../src/forward/forwarder.ts";
+import { describe, expect, it } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
-import { ForwardRig, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
-import {
-  answering,
-  type RawConnection,
-  type RawServer,
-  rawClient,
-  rawServer,
-  refusingPort,
-  reset,
-  type Script,
-} from "./support.ts";
+import { forwardParts, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
+import { answering, refusingPort, reset, type Script } from "./support.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const GET = "GET /a?b HTTP/1.1\r\nHost: api.example\r\n\r\n";
@@ -22,35 +12,7 @@ describe.each([
   ["node:http", createHttpEngine],
   ["sockets", createSocketEngine],
 ] as const)("forwarding over %s", (_, createEngine) => {
-  let engine: UpstreamEngine;
-  const closing: { close(): void }[] = [];
-
-  beforeEach(() => {
-    engine = createEngine();
-  });
-
-  afterEach(() => {
-    engine.close();
-    for (const each of closing.splice(0)) each.close();
-  });
-
-  async function upstream(script?: Script): Promise<RawServer> {
-    const server = await rawServer(script);
-    closing.push(server);
-    return server;
-  }
-
-  async function rig(options: Omit<RigOptions, "engine">): Promise<ForwardRig> {
-    const started = await new ForwardRig({ engine, ...options }).start();
-    closing.push(started);
-    return started;
-  }
-
-  async function client(to: ForwardRig): Promise<RawConnection> {
-    const connection = await rawClient(to.port);
-    closing.push({ close: () => connection.socket.destroy() });
-    return connection;
-  }
+  const { upstream, rig, client } = forwardParts(createEngine);
 
   /** A gateway in front of `script`, and a client that has sent `request`. */
   async function exchange(script: Script, request: string, options: Partial<RigOptions> = {}) {

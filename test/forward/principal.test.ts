@@ -1,26 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { principalOf } from "../../src/forward/principal.ts";
-import type { KeyHash, KeyRecord } from "../../src/keys/root-key.ts";
+import type { KeyRecord } from "../../src/keys/root-key.ts";
+import { recordOf as keyRecordOf } from "../support/key-parts.ts";
 
 function recordOf(changes: Partial<KeyRecord> = {}): KeyRecord {
-  return {
-    id: "key_1",
-    hash: "FbbDyNvesllHaCyuOnZ/KrBK6jLxqvALodX93jAPHtM=" as KeyHash,
-    start: "unkey_1234",
-    name: null,
-    workspaceId: null,
-    workspaceEnabled: true,
-    enabled: true,
-    expiresAt: null,
-    permissions: [],
-    roles: [],
-    grants: new Set(),
-    identity: null,
-    meta: {},
-    createdAt: null,
-    updatedAt: null,
-    ...changes,
-  };
+  return keyRecordOf("1", { permissions: [], grants: new Set(), ...changes });
 }
 
 describe("X-Unkey-Principal", () => {

@@ -1,19 +1,9 @@
 import { createHash } from "node:crypto";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { UpstreamEngine } from "../../src/forward/forwarder.ts";
+import { describe, expect, it } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
-import { ForwardRig, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
-import {
-  answering,
-  type RawConnection,
-  type RawServer,
-  rawClient,
-  rawServer,
-  refusingPort,
-  reset,
-  type Script,
-} from "./support.ts";
+import { forwardParts, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
+import { answering, type RawConnection, refusingPort, reset, type Script } from "./support.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT = createHash("sha1").update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
@@ -24,35 +14,7 @@ describe.each([
   ["node:http", createHttpEngine],
   ["sockets", createSocketEngine],
 ] as const)("a WebSocket over %s", (_, createEngine) => {
-  let engine: UpstreamEngine;
-  const closing: { close(): void }[] = [];
-
-  beforeEach(() => {
-    engine = createEngine();
-  });
-
-  afterEach(() => {
-    engine.close();
-    for (const each of closing.splice(0)) each.close();
-  });
-
-  async function upstream(script?: Script): Promise<RawServer> {
-    const server = await rawServer(script);
-    closing.push(server);
-    return server;
-  }
-
-  async function rig(options: Omit<RigOptions, "engine">): Promise<ForwardRig> {
-    const started = await new ForwardRig({ engine, ...options }).start();
-    closing.push(started);
-    return started;
-  }
-
-  async function client(to: ForwardRig): Promise<RawConnection> {
-    const connection = await rawClient(to.port);
-    closing.push({ close: () => connection.socket.destroy() });
-    return connection;
-  }
+  const { upstream, rig, client } = forwardParts(createEngine);
 
   async function handshake(script: Script, early = "", options: Partial<RigOptions> = {}) {
     const server = await upstream(script);

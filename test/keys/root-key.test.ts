@@ -2,26 +2,11 @@ import { describe, expect, it } from "vitest";
 import { hashKey } from "../../src/keys/bearer.ts";
 import { createKeyId, createRootKey, keyStart } from "../../src/keys/key-id.ts";
 import { grantsOf, isKeyHash, type KeyRecord, standing } from "../../src/keys/root-key.ts";
+import { recordOf } from "../support/key-parts.ts";
 
 const NOW = Date.UTC(2027, 0, 1);
 
-const record: KeyRecord = {
-  id: "key_1",
-  hash: hashKey("unkey_1"),
-  start: null,
-  name: null,
-  workspaceId: null,
-  workspaceEnabled: true,
-  enabled: true,
-  expiresAt: null,
-  permissions: [],
-  roles: [],
-  grants: new Set(),
-  identity: null,
-  meta: {},
-  createdAt: null,
-  updatedAt: null,
-};
+const record = recordOf("unkey_1");
 
 describe("standing", () => {
   it.each<[string, Partial<KeyRecord>, string]>([
