@@ -53,6 +53,13 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
       return send(origin, changes).handler.finished();
     }
 
+    /** Sends the head of a POST whose body, of so many bytes or chunked, is to come. */
+    function post(origin: UpstreamOrigin, body: number | "chunked", changes: Partial<UpstreamRequest> = {}) {
+      const framing = body === "chunked" ? ["Transfer-Encoding", body] : ["Content-Length", String(body)];
+      const headers = ["Host", "a", ...framing];
+      return send(origin, { method: "POST", headers, body: body === "chunked" ? body : "length", ...changes });
+    }
+
     /** The first request that a connection was sent. */
     async function firstHead(server: RawServer): Promise<string> {
       const connection = await server.connection(0);
@@ -84,11 +91,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("hello world");
           connection.write(OK);
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Content-Length", "11"],
-          body: "length",
-        });
+        const { handler, call } = post(server.origin, 11);
         await handler.called("drain");
         call.write(Buffer.from("hello "));
         call.write(Buffer.from("world"));
@@ -130,11 +133,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("hello");
           connection.write(OK);
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Content-Length", "5"],
-          body: "length",
-        });
+        const { handler, call } = post(server.origin, 5);
         call.write(Buffer.from("hello"));
         call.end();
         await handler.finished();
@@ -147,11 +146,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n0\r\n\r\n");
           connection.write(OK);
         });
-        const { handler, call } = send(server.origin, {
-          method,
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-        });
+        const { handler, call } = post(server.origin, "chunked", { method });
         await handler.called("drain");
         call.write(Buffer.from("GET /smuggled HTTP/1.1\r\n\r\n"));
         call.end();
@@ -167,11 +162,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n\r\n0\r\n\r\n");
           connection.write(OK);
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-        });
+        const { handler, call } = post(server.origin, "chunked");
         await handler.called("drain");
         call.end();
         expect((await handler.finished()).status).toBe(200);
@@ -617,12 +608,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n0\r\n\r\n");
           connection.write(OK);
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-          responseMs: 60,
-        });
+        const { handler, call } = post(server.origin, "chunked", { responseMs: 60 });
         await handler.called("drain");
         call.write(Buffer.from("slow"));
         await new Promise((passed) => setTimeout(passed, 120));
@@ -657,12 +643,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const server = await upstream((connection) => {
           connection.socket.pause();
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-          idleMs: 100,
-        });
+        const { handler, call } = post(server.origin, "chunked", { idleMs: 100 });
         await handler.called("drain");
         const chunk = Buffer.alloc(64 * 1024);
         let written = 0;
@@ -724,11 +705,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         const server = await upstream((connection) => {
           connection.socket.pause();
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-        });
+        const { handler, call } = post(server.origin, "chunked");
         await handler.called("drain");
         const chunk = Buffer.alloc(64 * 1024);
         let written = 0;
@@ -753,11 +730,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n0\r\n\r\n");
           connection.write("0\r\n\r\n");
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Transfer-Encoding", "chunked"],
-          body: "chunked",
-        });
+        const { handler, call } = post(server.origin, "chunked");
         await handler.called("drain");
         call.write(Buffer.from("ping"));
         await handler.called("body");
@@ -771,11 +744,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n\r\n");
           connection.write("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
         });
-        const { handler, call } = send(server.origin, {
-          method: "POST",
-          headers: ["Host", "a", "Content-Length", "1000"],
-          body: "length",
-        });
+        const { handler, call } = post(server.origin, 1000);
         await handler.called("drain");
         call.write(Buffer.from("part"));
         await handler.finished();
