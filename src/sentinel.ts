@@ -302,7 +302,8 @@ class Sentinel implements RunningSentinel {
       const error = problems.map(formatProblemLine).join("\n");
       this.#lastReload = { at: Date.now(), outcome: "failure", error, needsRestart: [] };
       // The files that were read stay watched, and so does what a mended configuration would name.
-      this.#prepared = { ...previous, files: new Map([...previous.files, ...next.files]) };
+      const named = [...previous.files.keys()].map((file) => [file, null] as const);
+      this.#prepared = { ...previous, files: new Map([...named, ...next.files]) };
       metrics.configReloaded("failure");
       log("error", "config_refused", { problems: error, generation: this.#current().generation });
       return false;

@@ -18,8 +18,8 @@ export interface WatchOptions {
 }
 
 /**
- * Calls `onChange` whenever the contents of one of the files changed, it vanished, or it came back: at the first look
- * at it, since it was read. `files` is asked anew at each look, so that it can follow what a reload reads.
+ * Calls `onChange` whenever the contents of one of the files changed, it vanished, or it came back. `files` is asked at
+ * each look, and gives another map once they were read anew: what changed since is a change, what changed before is none.
  *
  * Folders are watched, never the files: an editor's rename, or the link that Kubernetes swaps above a ConfigMap, leaves a
  * watch on a file deaf for good. What counts is the contents, looked at after events and every second besides, because
@@ -51,6 +51,8 @@ class FileWatcher implements FileWatch {
   readonly #poll: NodeJS.Timeout;
   readonly #folders = new Map<string, () => void>();
   #looks = new Map<string, Look>();
+  /** What had been read by the last look. */
+  #read: FileMarks | null = null;
   #settling: NodeJS.Timeout | null = null;
   /** Looks follow one another; this is the last one that was asked for. */
   #last: Promise<void>;
@@ -82,6 +84,7 @@ class FileWatcher implements FileWatch {
   async #look(): Promise<void> {
     if (this.#closed) return;
     const files = this.#files();
+    const readAnew = files !== this.#read;
     await this.#follow([...files.keys()]);
     const looks = new Map<string, Look>();
     let changed = false;
@@ -89,9 +92,12 @@ class FileWatcher implements FileWatch {
       const before = this.#looks.get(file) ?? { mark: read, stamp: "" };
       const look = await lookAt(file, before);
       looks.set(file, look);
-      changed ||= before.mark !== null && before.mark !== look.mark;
+      // Until what changed is read, it is compared with the last look: it may be put back after it was read.
+      const known = (readAnew ? read : null) ?? before.mark;
+      changed ||= look !== before && known !== null && known !== look.mark;
     }
     if (this.#closed) return;
+    this.#read = files;
     this.#looks = looks;
     if (changed) this.#onChange();
   }

@@ -141,6 +141,35 @@ test("the same contents written again are no change", async () => {
   expect(watching.changes()).toBe(0);
 });
 
+test("what a reload that somebody else asked for has read is not told again", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  let files = new Map([[file, readMark(file)]]);
+  const watching = await start(() => files, { ...NO_POLL, watchFolder: () => () => {} });
+  writeFileSync(file, "2");
+  files = new Map([[file, readMark(file)]]);
+  await watching.watch.check();
+  expect(watching.changes()).toBe(0);
+  // Put back after it was read: what the last look saw, but not what is in use.
+  writeFileSync(file, "3");
+  files = new Map([[file, readMark(file)]]);
+  writeFileSync(file, "2");
+  await watching.watch.check();
+  expect(watching.changes()).toBe(1);
+});
+
+test("what is put back while a reload reads is told", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  const files = new Map([[file, readMark(file)]]);
+  const watching = await start(() => files, { ...NO_POLL, watchFolder: () => () => {} });
+  for (const text of ["2", "1"]) {
+    writeFileSync(file, text);
+    await watching.watch.check();
+  }
+  expect(watching.changes()).toBe(2);
+});
+
 test("files that join are followed, and compared with what the reload that named them read", async () => {
   const [a, b] = [join(folder, "a"), join(folder, "b")];
   writeFileSync(a, "1");
