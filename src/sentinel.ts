@@ -273,7 +273,10 @@ class Sentinel implements RunningSentinel {
 
   #watch(): void {
     const watch = watchFiles(
-      () => this.#prepared.files,
+      async () => {
+        await this.#reloading;
+        return this.#prepared.files;
+      },
       () => void this.reload(),
     );
     this.#closers.push(() => watch.close());

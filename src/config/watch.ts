@@ -17,6 +17,9 @@ export interface WatchOptions {
   readonly watchFolder?: (folder: string, onEvent: () => void) => () => void;
 }
 
+/** What was read, once nobody is reading. */
+export type FilesInUse = () => FileMarks | Promise<FileMarks>;
+
 /**
  * Calls `onChange` whenever the contents of one of the files changed, it vanished, or it came back. `files` is asked at
  * each look, and gives another map once they were read anew: what changed since is a change, what changed before is none.
@@ -26,7 +29,7 @@ export interface WatchOptions {
  * events are missed on network file systems and where a folder itself is replaced. A file that is half-written when it
  * is looked at is a change, and so is its other half. Neither timers nor watches keep the process alive.
  */
-export function watchFiles(files: () => FileMarks, onChange: () => void, options: WatchOptions = {}): FileWatch {
+export function watchFiles(files: FilesInUse, onChange: () => void, options: WatchOptions = {}): FileWatch {
   return new FileWatcher(files, onChange, options);
 }
 
@@ -44,7 +47,7 @@ const SETTLE_MS = 50;
 const STAMP_STEP_MS = 2000;
 
 class FileWatcher implements FileWatch {
-  readonly #files: () => FileMarks;
+  readonly #files: FilesInUse;
   readonly #onChange: () => void;
   readonly #watchFolder: NonNullable<WatchOptions["watchFolder"]>;
   readonly #settleMs: number;
@@ -58,7 +61,7 @@ class FileWatcher implements FileWatch {
   #last: Promise<void>;
   #closed = false;
 
-  constructor(files: () => FileMarks, onChange: () => void, options: WatchOptions) {
+  constructor(files: FilesInUse, onChange: () => void, options: WatchOptions) {
     this.#files = files;
     this.#onChange = onChange;
     this.#watchFolder = options.watchFolder ?? watchFolder;
@@ -83,7 +86,8 @@ class FileWatcher implements FileWatch {
 
   async #look(): Promise<void> {
     if (this.#closed) return;
-    const files = this.#files();
+    const files = await this.#files();
+    if (this.#closed) return;
     const readAnew = files !== this.#read;
     await this.#follow([...files.keys()]);
     const looks = new Map<string, Look>();

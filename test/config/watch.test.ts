@@ -18,14 +18,14 @@ afterEach(() => {
 });
 
 /** Watches, and waits for changes one after another. */
-async function start(files: () => readonly string[] | FileMarks, options: WatchOptions = {}) {
+async function start(files: () => readonly string[] | FileMarks | Promise<FileMarks>, options: WatchOptions = {}) {
   let changes = 0;
   let seen = 0;
   let wake = () => {};
   const watch = watchFiles(
     () => {
       const named = files();
-      return "get" in named ? named : new Map(named.map((file) => [file, null]));
+      return Array.isArray(named) ? new Map(named.map((file: string) => [file, null])) : (named as FileMarks);
     },
     () => {
       changes += 1;
@@ -156,6 +156,22 @@ test("what a reload that somebody else asked for has read is not told again", as
   writeFileSync(file, "2");
   await watching.watch.check();
   expect(watching.changes()).toBe(1);
+});
+
+test("a look waits for a reload that reads, and tells nothing that it has read", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  let files: FileMarks | Promise<FileMarks> = new Map([[file, readMark(file)]]);
+  const watching = await start(() => files, { ...NO_POLL, watchFolder: () => () => {} });
+  let reloaded = (_: FileMarks) => {};
+  files = new Promise<FileMarks>((resolve) => {
+    reloaded = resolve;
+  });
+  writeFileSync(file, "2");
+  const look = watching.watch.check();
+  reloaded(new Map([[file, readMark(file)]]));
+  await look;
+  expect(watching.changes()).toBe(0);
 });
 
 test("what is put back while a reload reads is told", async () => {
