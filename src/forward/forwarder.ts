@@ -66,9 +66,17 @@ export interface UpstreamEngine {
 /** How an engine keeps connections. */
 export interface EngineOptions {
   /**
-   * An idle connection is closed after this, 4 s unless given: shorter than what most upstreams allow. Milliseconds.
+   * So long an idle connection takes any request, 4 s unless given: shorter than what most upstreams allow. Milliseconds.
+   * An upstream that says how long it waits (`Keep-Alive: timeout=N`) is believed instead.
    */
   readonly idleSocketMs?: number;
+  /**
+   * So long it is kept where nobody said more, 60 s unless given, for requests that are `repeatable`: should the upstream
+   * close it that very moment, another one takes them. Milliseconds. The reference engine closes it after `idleSocketMs`.
+   */
+  readonly longIdleSocketMs?: number;
+  /** At most so many to an origin are kept that long, 64 unless given: at some upstreams each holds a thread. */
+  readonly longIdleSocketsMax?: number;
   /**
    * A connection older than this is not used again, 60 s unless given: so that a changed address is taken up.
    * Milliseconds.
@@ -120,6 +128,8 @@ export interface UpstreamRequest {
   readonly connectMs: number;
   readonly responseMs: number;
   readonly idleMs: number;
+  /** It is sent again should its connection turn out dead. Others go where that is not to be expected. */
+  readonly repeatable: boolean;
   /** True: do not take a pooled socket (a retry after one that turned out dead). */
   readonly freshSocket: boolean;
 }

@@ -309,6 +309,7 @@ export class Forwarding implements UpstreamHandler, BodyReader {
         connectMs: timeouts.connectMs ?? this.upstream.timeouts.connectMs,
         responseMs: timeouts.responseMs ?? this.upstream.timeouts.responseMs,
         idleMs: this.idleMs,
+        repeatable: this.repeatable,
         freshSocket,
       },
       this,
@@ -360,12 +361,16 @@ export class Forwarding implements UpstreamHandler, BodyReader {
   private retryTarget(error: UpstreamError): UpstreamTarget | null {
     if (this.exchange.retries > 0 || this.uploading) return null;
     const diedSilent = error.reason === "reset" && !error.answerBegun;
-    const safe = diedSilent && SAFE_METHODS.has(this.head.method) && !streams(this.body);
-    if (!error.nothingSent && !safe) return null;
+    if (!error.nothingSent && !(diedSilent && this.repeatable)) return null;
     const next = this.upstream.pick(this.target);
     // Asking again right away the only target, which just could not be reached, is no second chance.
     if (next === this.target && !diedSilent) return null;
     return next;
+  }
+
+  /** Running it twice changes nothing, and the client is not needed for it. */
+  private get repeatable(): boolean {
+    return SAFE_METHODS.has(this.head.method) && !streams(this.body);
   }
 
   private retry(target: UpstreamTarget): void {

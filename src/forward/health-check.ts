@@ -67,6 +67,7 @@ export class HealthCheck {
         connectMs: 0,
         responseMs: 0,
         idleMs: 0,
+        repeatable: false,
         freshSocket: false,
       },
       answer,

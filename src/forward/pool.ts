@@ -16,7 +16,12 @@ export class Pool<Connection> {
     return this.#idle.length;
   }
 
-  /** The connection that was used last; undefined when none is idle. */
+  /** The connection that was used last; undefined when none is idle. It stays. */
+  get newest(): Connection | undefined {
+    return this.#idle[this.#idle.length - 1];
+  }
+
+  /** Takes out the newest. */
   take(): Connection | undefined {
     return this.#idle.pop();
   }

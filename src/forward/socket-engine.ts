@@ -24,8 +24,14 @@ export function createSocketEngine(options: EngineOptions = {}): UpstreamEngine 
   return new SocketEngine({ ...DEFAULTS, ...options });
 }
 
-/** Four seconds: below the five after which many servers close an idle connection unannounced. */
-const DEFAULTS: Required<EngineOptions> = { idleSocketMs: 4_000, maxSocketAgeMs: 60_000, keptSocketsMax: 10_000 };
+const DEFAULTS: Required<EngineOptions> = {
+  // Below the five seconds after which many servers close an idle connection unannounced.
+  idleSocketMs: 4_000,
+  longIdleSocketMs: 60_000,
+  longIdleSocketsMax: 64,
+  maxSocketAgeMs: 60_000,
+  keptSocketsMax: 10_000,
+};
 /** So many answers within two turns of the event loop take it some tenths of a millisecond. */
 const MANY_RESTING = 8;
 /** How finely time-outs are told apart. */
@@ -49,7 +55,7 @@ class SocketEngine implements UpstreamEngine {
     const origin = this.#originOf(request.origin);
     const head = formatRequestHead(request);
     if (request.freshSocket || request.upgrade) return this.#startOnNew(origin, request, head, handler);
-    const idle = origin.pool.take();
+    const idle = origin.take(request.repeatable);
     if (idle !== undefined) return idle.start(request, head, handler);
     if (!origin.isWorthWaitingFor) return this.#startOnNew(origin, request, head, handler);
     const waiting = new WaitingCall(
@@ -127,8 +133,10 @@ class OriginConnections implements ConnectionOwner {
   readonly pool: Pool<UpstreamConnection>;
   readonly ticks: Ticks;
   readonly knownHeads = new KnownHeads();
-  readonly idleMsMax: number;
+  readonly idleMs: number;
+  readonly longIdleMs: number;
   readonly ageMsMax: number;
+  readonly #longIdleMax: number;
   readonly #origin: UpstreamOrigin;
   readonly #all: Set<UpstreamConnection>;
   readonly #keptMax: number;
@@ -145,7 +153,9 @@ class OriginConnections implements ConnectionOwner {
     this.#origin = origin;
     this.#all = all;
     this.ticks = ticks;
-    this.idleMsMax = options.idleSocketMs;
+    this.idleMs = options.idleSocketMs;
+    this.longIdleMs = Math.max(options.idleSocketMs, options.longIdleSocketMs);
+    this.#longIdleMax = options.longIdleSocketsMax;
     this.ageMsMax = options.maxSocketAgeMs;
     this.pool = new Pool(options.keptSocketsMax);
     this.#keptMax = options.keptSocketsMax;
@@ -158,6 +168,16 @@ class OriginConnections implements ConnectionOwner {
     const options = tcpOptions(this.#origin);
     const open = (onread: OnReadOpts | null) => connectTcp(onread === null ? options : { ...options, onread });
     return new UpstreamConnection(open, upgrade ? PLAIN_HANDED_OVER : PLAIN, this);
+  }
+
+  /** Undefined: none is idle, or none that this request may be given. */
+  take(repeatable: boolean): UpstreamConnection | undefined {
+    // The others have been idle for longer still.
+    return repeatable || this.pool.newest?.surelyOpen ? this.pool.take() : undefined;
+  }
+
+  get keepsForLong(): boolean {
+    return this.pool.size <= this.#longIdleMax;
   }
 
   release(connection: UpstreamConnection): void {

@@ -71,6 +71,11 @@ export class UpstreamConnection implements ResponseSink {
     return this.#call === null && !this.#closed;
   }
 
+  /** The upstream is not expected to close it yet. */
+  get surelyOpen(): boolean {
+    return this.#phase !== "long idle";
+  }
+
   /** Sends a request that begins with `head`. The connection is new, or idle and reusable. */
   start(request: UpstreamRequest, head: string, handler: UpstreamHandler): UpstreamCall {
     const call = new Call(this, request, handler);
@@ -117,10 +122,22 @@ export class UpstreamConnection implements ResponseSink {
   tick(): void {
     if (this.#deadline === 0 || this.#deadline > this.#ticks.now) return;
     const request = this.#call?.request;
-    if (request === undefined) this.destroy();
+    if (request === undefined) this.#idleTooLong();
     else if (this.#phase === "connect") this.#fail("connect_timeout", `not connected within ${request.connectMs} ms`);
     else if (this.#phase === "response") this.#fail("response_timeout", `no answer within ${request.responseMs} ms`);
     else this.#fail("idle_timeout", `silent for ${request.idleMs} ms`);
+  }
+
+  #idleTooLong(): void {
+    const { idleMs, longIdleMs, keepsForLong } = this.#owner;
+    const longer = this.#phase === "idle" && this.#parser.keepAliveMs === -1 && longIdleMs > idleMs && keepsForLong;
+    if (longer && this.#retireAt > this.#ticks.now) this.#waitForRequest("long idle", longIdleMs - idleMs);
+    else this.destroy();
+  }
+
+  #waitForRequest(phase: "idle" | "long idle", ms: number): void {
+    this.#phase = phase;
+    this.#deadline = Math.min(this.#ticks.after(ms), this.#retireAt);
   }
 
   /** Ends what runs with an error, if anything does. */
@@ -391,14 +408,14 @@ export class UpstreamConnection implements ResponseSink {
     // What is not with the kernel yet would stand in front of the next request, and the upstream may never take it.
     const sentWhole = call.requestDone && this.#socket.writableLength === 0;
     const reusable = parser.keepAlive && !parser.excess && sentWhole && !call.request.upgrade;
-    const idleMs = idleMsOf(parser.keepAliveMs, this.#owner.idleMsMax);
+    const idleMs = idleMsOf(parser.keepAliveMs, this.#owner);
     const tooOld = this.#retireAt <= this.#ticks.now;
     if (!reusable || idleMs <= 0 || tooOld) {
       this.destroy();
       return;
     }
     this.#reused = true;
-    this.#enter("idle", idleMs);
+    this.#waitForRequest("idle", idleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#owner.release(this);
   }
@@ -422,9 +439,12 @@ export interface ConnectionKind {
 export interface ConnectionOwner {
   readonly ticks: Ticks;
   readonly knownHeads: KnownHeads;
-  /** How long an idle connection is kept, and how old one may become. */
-  readonly idleMsMax: number;
+  /** How long an idle connection takes any request, how long at most those that are `repeatable`, and how old it may become. */
+  readonly idleMs: number;
+  readonly longIdleMs: number;
   readonly ageMsMax: number;
+  /** Connections are not too many to keep one that long. */
+  readonly keepsForLong: boolean;
   /** It is done with its request. */
   release(connection: UpstreamConnection): void;
   /** It is no more: closed, or handed over with an upgrade. */
@@ -474,12 +494,15 @@ class Call implements UpstreamCall {
   }
 }
 
-/** What is being waited for: to be connected, the answer, its next bytes (or room for the request's), another request. */
-type Phase = "connect" | "response" | "stream" | "idle";
+/**
+ * What is being waited for: to be connected, the answer, its next bytes (or room for the request's), any other request,
+ * one that is repeatable.
+ */
+type Phase = "connect" | "response" | "stream" | "idle" | "long idle";
 
 /** An upstream that says how long it waits is believed, less a second for what is on its way; 0: not worth keeping. */
-function idleMsOf(saidMs: number, idleMsMax: number): number {
-  return saidMs === -1 ? idleMsMax : Math.min(idleMsMax, saidMs - 1000);
+function idleMsOf(saidMs: number, { idleMs, longIdleMs }: ConnectionOwner): number {
+  return saidMs === -1 ? idleMs : Math.min(longIdleMs, saidMs - 1000);
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what EventEmitter itself takes; each is typed where it is written.

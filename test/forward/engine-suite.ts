@@ -274,7 +274,7 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
 
       it("closes an idle connection after its time", async () => {
         engine.close();
-        engine = createEngine({ idleSocketMs: 20 });
+        engine = createEngine({ idleSocketMs: 20, longIdleSocketMs: 20 });
         const server = await upstream(answering(OK));
         await get(server.origin);
         const connection = await server.connection(0);

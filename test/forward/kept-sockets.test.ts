@@ -1,7 +1,7 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { UpstreamEngine, UpstreamOrigin } from "../../src/forward/forwarder.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { UpstreamEngine, UpstreamOrigin, UpstreamRequest } from "../../src/forward/forwarder.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { RecordingHandler, rested, upstreamRequest } from "./support.ts";
 
@@ -49,9 +49,9 @@ describe("connections to upstreams that are kept", () => {
   });
 
   /** So many requests at once, answered when all of them have arrived. */
-  async function askAtOnce(upstream: Upstream, count: number): Promise<void> {
+  async function askAtOnce(upstream: Upstream, count: number, changes: Partial<UpstreamRequest> = {}): Promise<void> {
     const handlers = Array.from({ length: count }, () => new RecordingHandler());
-    for (const handler of handlers) engine.send(upstreamRequest(upstream.origin), handler);
+    for (const handler of handlers) engine.send(upstreamRequest(upstream.origin, changes), handler);
     await expect.poll(() => upstream.waiting.length, { timeout: 10_000 }).toBe(count);
     for (const response of upstream.waiting.splice(0)) response.end("ok");
     for (const handler of handlers) expect((await handler.finished()).body).toBe("ok");
@@ -115,5 +115,82 @@ describe("connections to upstreams that are kept", () => {
     engine = createSocketEngine({ idleSocketMs: 60_000 });
     await askOnAndOn(one, 200, 20);
     expect(one.opened).toBeLessThan(260);
+  });
+
+  describe("that are idle", () => {
+    const ONCE = { repeatable: false, method: "POST" };
+
+    beforeEach(() => {
+      vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+      // Else node:http says how long it waits, and closes what waits longer.
+      one.server.keepAliveTimeout = 0;
+      engine = createSocketEngine();
+    });
+    afterEach(() => {
+      vi.useRealTimers();
+    });
+
+    it("take any request for four seconds", async () => {
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(3_900);
+      await askAtOnce(one, 1, ONCE);
+      expect(one.opened).toBe(1);
+    });
+
+    it("take after that only what is repeatable, which another connection takes if the upstream closes this one", async () => {
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(30_000);
+      await askAtOnce(one, 1, ONCE);
+      expect(one.opened).toBe(2);
+      await askAtOnce(one, 2);
+      expect(one.opened).toBe(2);
+    });
+
+    it("take any request again for four seconds after each answer", async () => {
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(30_000);
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(3_000);
+      await askAtOnce(one, 1, ONCE);
+      expect(one.opened).toBe(1);
+    });
+
+    it("are closed when they are a minute old", async () => {
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(40_000);
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(19_900);
+      expect(one.open).toBe(1);
+      vi.advanceTimersByTime(200);
+      await expect.poll(() => one.open).toBe(0);
+    });
+
+    it("are closed after their long time too", async () => {
+      engine = createSocketEngine({ longIdleSocketMs: 10_000 });
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(10_200);
+      await expect.poll(() => one.open).toBe(0);
+    });
+
+    it("are no more than allowed after four seconds: what a burst left is closed", async () => {
+      engine = createSocketEngine({ longIdleSocketsMax: 5 });
+      await askAtOnce(one, 20);
+      vi.advanceTimersByTime(3_900);
+      expect(one.open).toBe(20);
+      vi.advanceTimersByTime(200);
+      await expect.poll(() => one.open).toBe(5);
+      await askAtOnce(one, 5);
+      expect(one.opened).toBe(20);
+    });
+
+    it("take any request for as long as the upstream says, less a second, and no longer", async () => {
+      one.server.keepAliveTimeout = 20_000;
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(18_900);
+      await askAtOnce(one, 1, ONCE);
+      expect(one.opened).toBe(1);
+      vi.advanceTimersByTime(19_200);
+      await expect.poll(() => one.open).toBe(0);
+    });
   });
 });

@@ -63,8 +63,10 @@ async function begun(
   const owner = {
     ticks: new Ticks(50, () => {}),
     knownHeads: new KnownHeads(),
-    idleMsMax: 0,
+    idleMs: 0,
+    longIdleMs: 0,
     ageMsMax: 0,
+    keepsForLong: false,
     release: () => {},
     gone: () => {},
   };

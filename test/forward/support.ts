@@ -247,6 +247,7 @@ export function upstreamRequest(origin: UpstreamOrigin, changes: Partial<Upstrea
     connectMs: 5000,
     responseMs: 5000,
     idleMs: 5000,
+    repeatable: true,
     freshSocket: false,
     ...changes,
   };
