@@ -1,5 +1,6 @@
 import { readdirSync } from "node:fs";
-import { getPriority, setPriority } from "node:os";
+import { availableParallelism, getPriority, setPriority } from "node:os";
+import { setFlagsFromString } from "node:v8";
 
 /** Added to the process's own niceness: a third of the weight, for Linux's scheduler. */
 const LESS = 5;
@@ -10,7 +11,9 @@ const LEAST_PRIORITY = 19;
  * them, for milliseconds at times: so these yield to it. Before the process does anything that needs a thread of libuv's
  * pool: those are started later, and serve. Linux alone lets threads differ (setpriority(2)); elsewhere nothing is done.
  */
-export function lowerBackgroundThreads(): void {
+export function restrainBackgroundThreads(): void {
+  // On a single CPU, to share what is little work with another thread is to wait for it.
+  if (availableParallelism() === 1) setFlagsFromString("--no-parallel-scavenge");
   let threads: readonly string[];
   try {
     threads = readdirSync("/proc/self/task");
