@@ -1,6 +1,5 @@
 import { readdirSync } from "node:fs";
-import { availableParallelism, getPriority, setPriority } from "node:os";
-import { setFlagsFromString } from "node:v8";
+import { getPriority, setPriority } from "node:os";
 
 /** Added to the process's own niceness: a third of the weight, for Linux's scheduler. */
 const LESS = 5;
@@ -11,9 +10,7 @@ const LEAST_PRIORITY = 19;
  * them, for milliseconds at times: so these yield to it. Before the process does anything that needs a thread of libuv's
  * pool: those are started later, and serve. Linux alone lets threads differ (setpriority(2)); elsewhere nothing is done.
  */
-export function restrainBackgroundThreads(): void {
-  // On a single CPU, to share what is little work with another thread is to wait for it.
-  if (availableParallelism() === 1) setFlagsFromString("--no-parallel-scavenge");
+export function lowerBackgroundThreads(): void {
   let threads: readonly string[];
   try {
     threads = readdirSync("/proc/self/task");

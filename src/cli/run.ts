@@ -4,7 +4,7 @@ import { formatProblems } from "../config/problem.ts";
 import { type RunningSentinel, startSentinel } from "../sentinel.ts";
 import { exitOnCrash } from "../telemetry/crash.ts";
 import { openStandardStream } from "../telemetry/line-writer.ts";
-import { restrainBackgroundThreads } from "./background-threads.ts";
+import { lowerBackgroundThreads } from "./background-threads.ts";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
 import { onSignals } from "./signals.ts";
 import { version } from "./version.ts";
@@ -24,7 +24,7 @@ export async function runUntilSignalled(
   io: CommandIo,
   options: RunOptions = {},
 ): Promise<ExitStatus> {
-  restrainBackgroundThreads();
+  lowerBackgroundThreads();
   const prepared = await prepare(configPath, io.env);
   if (!prepared.ok) {
     throw new CommandFailure(EXIT.notSo, formatProblems(prepared.problems, { colour: io.colour }).trimEnd());
