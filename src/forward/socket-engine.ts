@@ -57,7 +57,10 @@ class SocketEngine implements UpstreamEngine {
     if (request.freshSocket || request.upgrade) return this.#startOnNew(origin, request, head, handler);
     const idle = origin.take(request.repeatable);
     if (idle !== undefined) return idle.start(request, head, handler);
-    if (!origin.isWorthWaitingFor) return this.#startOnNew(origin, request, head, handler);
+    if (!origin.isWorthWaitingFor) {
+      origin.giveUpOldest();
+      return this.#startOnNew(origin, request, head, handler);
+    }
     const waiting = new WaitingCall(
       (free) => free?.start(request, head, handler) ?? this.#startOnNew(origin, request, head, handler),
     );
@@ -174,6 +177,14 @@ class OriginConnections implements ConnectionOwner {
   take(repeatable: boolean): UpstreamConnection | undefined {
     // The others have been idle for longer still.
     return repeatable || this.pool.newest?.surelyOpen ? this.pool.take() : undefined;
+  }
+
+  /**
+   * For a new connection though some are idle, but none that this request may be given: else one more would be idle after
+   * each check of an upstream's health, or whatever comes every few seconds.
+   */
+  giveUpOldest(): void {
+    this.pool.takeOldest()?.destroy();
   }
 
   get keepsForLong(): boolean {

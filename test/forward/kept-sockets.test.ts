@@ -138,12 +138,12 @@ describe("connections to upstreams that are kept", () => {
     });
 
     it("take after that only what is repeatable, which another connection takes if the upstream closes this one", async () => {
-      await askAtOnce(one, 1);
+      await askAtOnce(one, 2);
       vi.advanceTimersByTime(30_000);
       await askAtOnce(one, 1, ONCE);
-      expect(one.opened).toBe(2);
+      expect(one.opened).toBe(3);
       await askAtOnce(one, 2);
-      expect(one.opened).toBe(2);
+      expect(one.opened).toBe(3);
     });
 
     it("take any request again for four seconds after each answer", async () => {
@@ -191,6 +191,23 @@ describe("connections to upstreams that are kept", () => {
       expect(one.opened).toBe(1);
       vi.advanceTimersByTime(19_200);
       await expect.poll(() => one.open).toBe(0);
+    });
+
+    it("do not pile up for what comes every few seconds and must not be sent again, as checks and POSTs", async () => {
+      for (let i = 0; i < 12; i++) {
+        await askAtOnce(one, 1, ONCE);
+        vi.advanceTimersByTime(4_900);
+      }
+      await expect.poll(() => one.open).toBe(1);
+    });
+
+    it("are as many after a burst that must not be sent again as before it", async () => {
+      await askAtOnce(one, 20);
+      vi.advanceTimersByTime(10_000);
+      await askAtOnce(one, 5, ONCE);
+      await expect.poll(() => one.open).toBe(20);
+      await askAtOnce(one, 20);
+      expect(one.opened).toBe(25);
     });
   });
 });
