@@ -75,7 +75,10 @@ export interface EngineOptions {
    * close it that very moment, another one takes them. Milliseconds. The reference engine closes it after `idleSocketMs`.
    */
   readonly longIdleSocketMs?: number;
-  /** At most so many to an origin are kept that long, 64 unless given: at some upstreams each holds a thread. */
+  /**
+   * At most so many to an origin are kept for longer than `idleSocketMs`, 64 unless given, whatever the upstream says: at
+   * some each holds a thread.
+   */
   readonly longIdleSocketsMax?: number;
   /**
    * A connection older than this is not used again, 60 s unless given: so that a changed address is taken up.

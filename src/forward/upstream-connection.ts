@@ -129,13 +129,20 @@ export class UpstreamConnection implements ResponseSink {
   }
 
   #idleTooLong(): void {
-    const { idleMs, longIdleMs, keepsForLong } = this.#owner;
-    const longer = this.#phase === "idle" && this.#parser.keepAliveMs === -1 && longIdleMs > idleMs && keepsForLong;
-    if (longer && this.#retireAt > this.#ticks.now) this.#waitForRequest("long idle", longIdleMs - idleMs);
+    const owner = this.#owner;
+    const agreed = this.#parser.keepAliveMs !== -1;
+    const leftMs = (agreed ? this.#openMs : owner.longIdleMs) - owner.idleMs;
+    const longer = this.#phase === "idle" && leftMs > 0 && owner.keepsForLong && this.#retireAt > this.#ticks.now;
+    if (longer) this.#waitForRequest(agreed ? "agreed idle" : "long idle", leftMs);
     else this.destroy();
   }
 
-  #waitForRequest(phase: "idle" | "long idle", ms: number): void {
+  /** So long after its last answer it is surely open; 0 or less: not worth keeping. */
+  get #openMs(): number {
+    return openMsOf(this.#parser.keepAliveMs, this.#owner);
+  }
+
+  #waitForRequest(phase: IdlePhase, ms: number): void {
     this.#phase = phase;
     this.#deadline = Math.min(this.#ticks.after(ms), this.#retireAt);
   }
@@ -408,14 +415,14 @@ export class UpstreamConnection implements ResponseSink {
     // What is not with the kernel yet would stand in front of the next request, and the upstream may never take it.
     const sentWhole = call.requestDone && this.#socket.writableLength === 0;
     const reusable = parser.keepAlive && !parser.excess && sentWhole && !call.request.upgrade;
-    const idleMs = idleMsOf(parser.keepAliveMs, this.#owner);
+    const openMs = this.#openMs;
     const tooOld = this.#retireAt <= this.#ticks.now;
-    if (!reusable || idleMs <= 0 || tooOld) {
+    if (!reusable || openMs <= 0 || tooOld) {
       this.destroy();
       return;
     }
     this.#reused = true;
-    this.#waitForRequest("idle", idleMs);
+    this.#waitForRequest("idle", Math.min(openMs, this.#owner.idleMs));
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#owner.release(this);
   }
@@ -439,7 +446,10 @@ export interface ConnectionKind {
 export interface ConnectionOwner {
   readonly ticks: Ticks;
   readonly knownHeads: KnownHeads;
-  /** How long an idle connection takes any request, how long at most those that are `repeatable`, and how old it may become. */
+  /**
+   * How long an idle connection takes any request, how long at most it is kept, for those that are `repeatable` or
+   * because the upstream said so, and how old it may become.
+   */
   readonly idleMs: number;
   readonly longIdleMs: number;
   readonly ageMsMax: number;
@@ -494,15 +504,18 @@ class Call implements UpstreamCall {
   }
 }
 
-/**
- * What is being waited for: to be connected, the answer, its next bytes (or room for the request's), any other request,
- * one that is repeatable.
- */
-type Phase = "connect" | "response" | "stream" | "idle" | "long idle";
+/** What is being waited for: to be connected, the answer, its next bytes (or room for the request's), another request. */
+type Phase = "connect" | "response" | "stream" | IdlePhase;
 
-/** An upstream that says how long it waits is believed, less a second for what is on its way; 0: not worth keeping. */
-function idleMsOf(saidMs: number, { idleMs, longIdleMs }: ConnectionOwner): number {
-  return saidMs === -1 ? idleMs : Math.min(longIdleMs, saidMs - 1000);
+/** For any request; for any, longer than most upstreams allow, as this one said it does; for one that is repeatable. */
+type IdlePhase = "idle" | "agreed idle" | "long idle";
+
+/**
+ * An upstream that says how long it waits is believed, less a second for what is on its way, or a tenth where that is
+ * more: its clock runs while ours, which counts ticks, is late by a hundredth at least and under load by ten.
+ */
+function openMsOf(saidMs: number, { idleMs, longIdleMs }: ConnectionOwner): number {
+  return saidMs === -1 ? idleMs : Math.min(longIdleMs, saidMs - Math.max(1000, saidMs / 10));
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: what EventEmitter itself takes; each is typed where it is written.

@@ -184,12 +184,12 @@ describe("connections to upstreams that are kept", () => {
     });
 
     it("take any request for as long as the upstream says, less a second, and no longer", async () => {
-      one.server.keepAliveTimeout = 20_000;
+      one.server.keepAliveTimeout = 10_000;
       await askAtOnce(one, 1);
-      vi.advanceTimersByTime(18_900);
+      vi.advanceTimersByTime(8_900);
       await askAtOnce(one, 1, ONCE);
       expect(one.opened).toBe(1);
-      vi.advanceTimersByTime(19_200);
+      vi.advanceTimersByTime(9_200);
       await expect.poll(() => one.open).toBe(0);
     });
 
@@ -208,6 +208,26 @@ describe("connections to upstreams that are kept", () => {
       await expect.poll(() => one.open).toBe(20);
       await askAtOnce(one, 20);
       expect(one.opened).toBe(25);
+    });
+
+    it("are no more than allowed after four seconds also where the upstream would wait for longer", async () => {
+      one.server.keepAliveTimeout = 50_000;
+      engine = createSocketEngine({ longIdleSocketsMax: 5 });
+      await askAtOnce(one, 20);
+      vi.advanceTimersByTime(4_200);
+      await expect.poll(() => one.open).toBe(5);
+      vi.advanceTimersByTime(30_000);
+      await askAtOnce(one, 5, ONCE);
+      expect(one.opened).toBe(20);
+    });
+
+    it("leave the upstream a tenth of the time that it says: ticks come some percent late, under load more", async () => {
+      one.server.keepAliveTimeout = 50_000;
+      await askAtOnce(one, 1);
+      vi.advanceTimersByTime(44_900);
+      expect(one.open).toBe(1);
+      vi.advanceTimersByTime(200);
+      await expect.poll(() => one.open).toBe(0);
     });
   });
 });
