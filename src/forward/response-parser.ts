@@ -11,7 +11,10 @@ import { type KnownHead, KnownHeads } from "./known-heads.ts";
 export class ResponseParser {
   /** The answer allows another request on this connection; read once it is complete. */
   keepAlive = false;
-  /** Milliseconds that the upstream keeps an idle connection (`Keep-Alive: timeout=N`); -1 where it did not say. */
+  /**
+   * Milliseconds that the upstream keeps an idle connection (`Keep-Alive: timeout=N`); -1 where it did not say. The least
+   * where it says several: a proxy in front of it may add its own.
+   */
   keepAliveMs = -1;
   /** There were bytes behind the end of the answer: the connection can not be trusted with another request. */
   excess = false;
@@ -297,11 +300,13 @@ export class ResponseParser {
 
   #noteKeepAlive(value: string): void {
     if (value !== this.#keepAliveField) {
-      const seconds = KEEP_ALIVE_TIMEOUT.exec(value);
       this.#keepAliveField = value;
-      this.#keepAliveFieldMs = seconds === null ? -1 : Number(seconds[1]) * 1000;
+      this.#keepAliveFieldMs = -1;
+      for (const seconds of value.matchAll(KEEP_ALIVE_TIMEOUT)) {
+        this.#keepAliveFieldMs = shorterOf(this.#keepAliveFieldMs, Number(seconds[1]) * 1000);
+      }
     }
-    this.keepAliveMs = this.#keepAliveFieldMs;
+    this.keepAliveMs = shorterOf(this.keepAliveMs, this.#keepAliveFieldMs);
   }
 
   /** The empty line was read; the rest of the chunk begins at `at`. */
@@ -490,7 +495,7 @@ const COLON = 58;
 const DEL = 127;
 
 const DIGITS = /^[0-9]{1,15}$/;
-const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout\s{0,8}=\s{0,8}"?([0-9]{1,6})(?![0-9])/i;
+const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout\s{0,8}=\s{0,8}"?([0-9]{1,6})(?![0-9])/gi;
 /** RFC 9110 section 5.6.4. */
 const QUOTED_STRING = String.raw`"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"`;
 /** RFC 9112 section 7.1.1, without its optional white space. */
@@ -508,6 +513,11 @@ function isDigit(value: number): boolean {
 
 function isName(text: string, lowerCase: string): boolean {
   return text.length === lowerCase.length && text.toLowerCase() === lowerCase;
+}
+
+/** Of two times; -1 is none. */
+function shorterOf(aMs: number, bMs: number): number {
+  return aMs === -1 || (bMs !== -1 && bMs < aMs) ? bMs : aMs;
 }
 
 function listsClose(value: string): boolean {

@@ -15,6 +15,7 @@ type Event =
 interface Run {
   readonly events: Event[];
   readonly keepAlive: boolean;
+  readonly keepAliveMs: number;
   readonly excess: boolean;
 }
 
@@ -50,7 +51,7 @@ function run(
   const last = events.at(-1);
   const over = last !== undefined && ("end" in last || "problem" in last || "upgrade" in last);
   if (options.fin === true && !over && !parser.finish()) events.push({ problem: "cut short" });
-  return { events, keepAlive: parser.keepAlive, excess: parser.excess };
+  return { events, keepAlive: parser.keepAlive, keepAliveMs: parser.keepAliveMs, excess: parser.excess };
 }
 
 const parse = (text: string, options?: Parameters<typeof run>[1]) => run([Buffer.from(text, "latin1")], options);
@@ -92,6 +93,29 @@ describe("an answer", () => {
     const { events, keepAlive, excess } = parse(`${OK}Transfer-Encoding: Chunked\r\n\r\n${chunks}`);
     expect(events.slice(1)).toEqual([{ body: "hello world!" }, { end: ["X-Sum", "1", "X-Sum", "2"] }]);
     expect({ keepAlive, excess }).toEqual({ keepAlive: true, excess: false });
+  });
+
+  it.each([
+    ["timeout=5", 5000],
+    ["timeout=5, max=100", 5000],
+    ['max=100, Timeout = "5"', 5000],
+    ["timeout=0", 0],
+    ["timeout=999999", 999_999_000],
+    ["timeout=1000000", -1],
+    ["timeout=1e9", 1000],
+    ["timeout=1.9", 1000],
+    ["timeout=-1", -1],
+    ["timeout=", -1],
+    ["timeout", -1],
+    ["xtimeout=5", -1],
+    ["max=1", -1],
+    ["timeout=60, timeout=5", 5000],
+    ["timeout=5, timeout=60", 5000],
+    ["timeout=60\r\nKeep-Alive: timeout=5", 5000],
+    ["timeout=5\r\nKeep-Alive: timeout=60", 5000],
+    ["timeout=5\r\nKeep-Alive: max=100", 5000],
+  ])("says how long its connection is kept, the shortest where it says several: Keep-Alive: %s", (value, ms) => {
+    expect(parse(`${OK}Keep-Alive: ${value}\r\nContent-Length: 0\r\n\r\n`).keepAliveMs).toBe(ms);
   });
 
   it("without a length lasts until the connection ends", () => {
@@ -347,6 +371,7 @@ describe("a head that was seen before", () => {
     "Transfer-Encoding: chunked",
     "Connection: close",
     "Keep-Alive: timeout=9",
+    "Keep-Alive: timeout=5",
     "X-A: 1",
     "X-A: 2",
     "bad",
