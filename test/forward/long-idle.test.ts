@@ -130,6 +130,24 @@ describe("a connection that was idle for half a minute", () => {
     }
   });
 
+  it("costs nobody an answer when the upstream ends all 64 as they are used: each is sent again, once", async () => {
+    const server = await rawServer(async (connection) => {
+      await connection.seen("\r\n\r\n");
+      connection.write(OK);
+      await connection.seen("\r\n\r\n", 2);
+      connection.socket.end();
+    });
+    closing.push(server);
+    const gateway = await rig([server.port]);
+    await leaveIdle(gateway, 64);
+    const callers = await Promise.all(Array.from({ length: 64 }, () => client(gateway)));
+    for (const caller of callers) caller.write(GET);
+    for (const caller of callers) await caller.seen("HTTP/1.1 200");
+    await gateway.until(() => gateway.over.length === 64);
+    expect(gateway.over.filter(({ status, retries }) => status === 200 && retries === 1)).toHaveLength(64);
+    expect(server.connections).toHaveLength(128);
+  });
+
   it("leaves nobody without an answer when all to one of two targets are dead", async () => {
     const [dead, alive] = [await upstream(), await upstream()];
     const gateway = await rig([dead.port, alive.port]);
