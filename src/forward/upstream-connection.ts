@@ -270,7 +270,13 @@ export class UpstreamConnection implements ResponseSink {
   }
 
   onHead(status: number, reason: string, headers: readonly string[], bodyless: boolean): void {
-    this.#call?.handler.onHead(status, reason, headers, bodyless);
+    const call = this.#call;
+    if (status === 408 && this.#reused && call?.request.repeatable && !this.#parser.keepAlive) {
+      // Some servers say so before they close an idle connection (RFC 9110 section 15.5.9): of no request of ours.
+      this.#fail("reset", "408 on a connection that was idle", false);
+      return;
+    }
+    call?.handler.onHead(status, reason, headers, bodyless);
   }
 
   onBody(chunk: Buffer, last: boolean): void {
@@ -392,9 +398,8 @@ export class UpstreamConnection implements ResponseSink {
     return this.#connected ? "reset" : "refused";
   }
 
-  #fail(reason: UpstreamErrorReason, detail: string): void {
+  #fail(reason: UpstreamErrorReason, detail: string, answerBegun = this.#parser.begun): void {
     const call = this.#call;
-    const answerBegun = this.#parser.begun;
     const nothingSent = !this.#connected || this.#keepsHead;
     if (!this.#closed) this.destroy();
     if (call === null) return;

@@ -14,6 +14,8 @@ import {
 } from "./support.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/** What some servers say before they close a connection that was idle for too long. */
+const TIMED_OUT = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /** A gateway without its decision, upstreams of raw bytes, and connections that nobody used for half a minute. */
@@ -112,6 +114,7 @@ describe("a connection that was idle for half a minute", () => {
   it.each([
     ["ends", (connection: RawConnection) => void connection.socket.end()],
     ["is reset", (connection: RawConnection) => void connection.socket.resetAndDestroy()],
+    ["ends with a 408", (connection: RawConnection) => void connection.socket.end(TIMED_OUT)],
   ])("costs no request that was put on it when it %s, at whatever moment, with all others", async (_, finish) => {
     for (let turns = 0; turns <= 8; turns++) {
       const server = await upstream();
@@ -121,7 +124,7 @@ describe("a connection that was idle for half a minute", () => {
       for (const caller of callers) caller.write(GET);
       for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done));
       for (const connection of server.connections.slice(0, 8)) finish(connection);
-      for (const caller of callers) await caller.seen("HTTP/1.1 200");
+      for (const caller of callers) await caller.seen("HTTP/1.1 ");
       await gateway.until(() => gateway.over.length === 20);
       for (const { status, retries } of gateway.over) {
         expect(status).toBe(200);
@@ -162,6 +165,27 @@ describe("a connection that was idle for half a minute", () => {
     for (const { status, retries } of gateway.over) {
       expect(status).toBe(200);
       expect(retries).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it("is sent away with a 408 once: said of a new connection, or of one that stays open, it is the answer", async () => {
+    for (const [first, second] of [
+      [TIMED_OUT, TIMED_OUT],
+      [TIMED_OUT.replace("Connection: close\r\n", ""), OK],
+    ] as const) {
+      const server = await rawServer(async (connection) => {
+        await connection.seen("\r\n\r\n");
+        connection.write(connection.index === 0 ? OK : second);
+        await connection.seen("\r\n\r\n", 2);
+        connection.write(first);
+      });
+      closing.push(server);
+      const gateway = await rig([server.port]);
+      await leaveIdle(gateway, 1);
+      const caller = await client(gateway);
+      caller.write(GET);
+      await caller.seen("HTTP/1.1 408");
+      expect((await gateway.ending()).exchange.retries).toBe(second === OK ? 0 : 1);
     }
   });
 
