@@ -228,7 +228,8 @@ describe("a connection that was idle for half a minute", () => {
     const timers = vi.getTimerCount();
     for (const count of [200, 10, 150, 200]) {
       await leaveIdle(gateway, count);
-      await expect.poll(() => server.connections.filter(({ ended }) => !ended).length).toBeLessThanOrEqual(64);
+      const open = () => server.connections.filter(({ ended }) => !ended).length;
+      await expect.poll(open, { timeout: 10_000 }).toBeLessThanOrEqual(64);
     }
     expect(vi.getTimerCount()).toBe(timers + 1);
     vi.advanceTimersByTime(60_000);
