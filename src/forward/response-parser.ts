@@ -302,8 +302,9 @@ export class ResponseParser {
     if (value !== this.#keepAliveField) {
       this.#keepAliveField = value;
       this.#keepAliveFieldMs = -1;
-      for (const seconds of value.matchAll(KEEP_ALIVE_TIMEOUT)) {
-        this.#keepAliveFieldMs = shorterOf(this.#keepAliveFieldMs, Number(seconds[1]) * 1000);
+      // To the end, where it begins anew for the next value; `matchAll` would copy the pattern for each.
+      for (let found = TIMEOUTS.exec(value); found !== null; found = TIMEOUTS.exec(value)) {
+        this.#keepAliveFieldMs = shorterOf(this.#keepAliveFieldMs, Number(found[1]) * 1000);
       }
     }
     this.keepAliveMs = shorterOf(this.keepAliveMs, this.#keepAliveFieldMs);
@@ -495,7 +496,7 @@ const COLON = 58;
 const DEL = 127;
 
 const DIGITS = /^[0-9]{1,15}$/;
-const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout\s{0,8}=\s{0,8}"?([0-9]{1,6})(?![0-9])/gi;
+const TIMEOUTS = /(?:^|[,;\s])timeout\s{0,8}=\s{0,8}"?([0-9]{1,6})(?![0-9])/gi;
 /** RFC 9110 section 5.6.4. */
 const QUOTED_STRING = String.raw`"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"`;
 /** RFC 9112 section 7.1.1, without its optional white space. */
