@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { getPriority } from "node:os";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { RIG_KEYRING, rigRoutes } from "../support/rig.ts";
 
@@ -20,6 +20,7 @@ it.skipIf(!existsSync("/proc/self/task"))("V8's threads yield to the one that se
     keyring: RIG_KEYRING,
     config: { upstreams: [{ name: "recorder", targets: ["http://127.0.0.1:9"] }], routes: rigRoutes() },
   });
+  onTestFinished(() => gateway.stop());
   const [serving, ...others] = nicenesses(gateway.pid);
   expect(serving).toBe(getPriority());
   // V8's pool, at least; whoever came later serves.
