@@ -1,7 +1,5 @@
-import { setUpCollector } from "./cli/collector.ts";
 import { parsePlainStart } from "./cli/plain-start.ts";
 
-setUpCollector();
 void main(process.argv.slice(2));
 
 /** A rejection that arrives here is a defect, and ends the process with its stack. */
