@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -68,5 +69,24 @@ describe("a file of the bundle", () => {
 describe("what the build keeps", () => {
   it("is taken by the Node that built it", () => {
     expect(runCompiled(resolve("dist/start.cjs")).script.cachedDataRejected).toBe(false);
+  });
+
+  it("is taken at a start: the program has changed no setting of V8 by then under which it would be refused", () => {
+    const hook = join(folder, "hook.cjs");
+    writeFileSync(
+      hook,
+      `const vm = require("node:vm");
+      vm.Script = class extends vm.Script {
+        constructor(...args) {
+          super(...args);
+          console.error("rejected", this.cachedDataRejected);
+        }
+      };
+      require("node:module").syncBuiltinESMExports();`,
+    );
+    // There is no such configuration: it ends as soon as it has begun.
+    const start = ["--require", hook, resolve("dist/sentinel.js"), "start", "-c", join(folder, "none.yaml")];
+    const { stderr } = spawnSync(process.execPath, start, { encoding: "utf8" });
+    expect(stderr.match(/^rejected .*$/gm)).toEqual(["rejected false"]);
   });
 });
