@@ -58,6 +58,8 @@ class SocketEngine implements UpstreamEngine {
     const idle = origin.take(request.repeatable);
     if (idle !== undefined) return idle.start(request, head, handler);
     if (!origin.isWorthWaitingFor) {
+      // Where some are idle, but none that this request may be given, one more would be idle after each check of an
+      // upstream's health, or whatever comes every few seconds.
       origin.giveUpOldest();
       return this.#startOnNew(origin, request, head, handler);
     }
@@ -117,11 +119,8 @@ class SocketEngine implements UpstreamEngine {
 
   /** Room for one more: an idle connection to whatever origin, if there is any. */
   #giveUpIdle(): void {
-    for (const { pool } of this.#origins.values()) {
-      const oldest = pool.takeOldest();
-      if (oldest === undefined) continue;
-      oldest.destroy();
-      return;
+    for (const origin of this.#origins.values()) {
+      if (origin.giveUpOldest()) return;
     }
   }
 
@@ -179,12 +178,11 @@ class OriginConnections implements ConnectionOwner {
     return repeatable || this.pool.newest?.surelyOpen ? this.pool.take() : undefined;
   }
 
-  /**
-   * For a new connection though some are idle, but none that this request may be given: else one more would be idle after
-   * each check of an upstream's health, or whatever comes every few seconds.
-   */
-  giveUpOldest(): void {
-    this.pool.takeOldest()?.destroy();
+  /** Closes the one that has been idle longest; false: none is. */
+  giveUpOldest(): boolean {
+    const oldest = this.pool.takeOldest();
+    oldest?.destroy();
+    return oldest !== undefined;
   }
 
   get keepsForLong(): boolean {

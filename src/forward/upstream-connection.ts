@@ -137,9 +137,15 @@ export class UpstreamConnection implements ResponseSink {
     else this.destroy();
   }
 
-  /** So long after its last answer it is surely open; 0 or less: not worth keeping. */
+  /**
+   * So long after its last answer it is surely open; 0 or less: not worth keeping. An upstream that says how long it waits
+   * is believed, less a second for what is on its way, or a tenth where that is more: its clock runs while ours, which
+   * counts ticks, is late by a hundredth at least and under load by ten.
+   */
   get #openMs(): number {
-    return openMsOf(this.#parser.keepAliveMs, this.#owner);
+    const { keepAliveMs } = this.#parser;
+    const { idleMs, longIdleMs } = this.#owner;
+    return keepAliveMs === -1 ? idleMs : Math.min(longIdleMs, keepAliveMs - Math.max(1000, keepAliveMs / 10));
   }
 
   #waitForRequest(phase: IdlePhase, ms: number): void {
@@ -514,14 +520,6 @@ type Phase = "connect" | "response" | "stream" | IdlePhase;
 
 /** For any request; for any, longer than most upstreams allow, as this one said it does; for one that is repeatable. */
 type IdlePhase = "idle" | "agreed idle" | "long idle";
-
-/**
- * An upstream that says how long it waits is believed, less a second for what is on its way, or a tenth where that is
- * more: its clock runs while ours, which counts ticks, is late by a hundredth at least and under load by ten.
- */
-function openMsOf(saidMs: number, { idleMs, longIdleMs }: ConnectionOwner): number {
-  return saidMs === -1 ? idleMs : Math.min(longIdleMs, saidMs - Math.max(1000, saidMs / 10));
-}
 
 // biome-ignore lint/suspicious/noExplicitAny: what EventEmitter itself takes; each is typed where it is written.
 type Listener = (...args: any[]) => void;
