@@ -52,6 +52,23 @@ describe("a connection that was idle for half a minute", () => {
     return connection;
   }
 
+  /** So many clients, each of which has sent its request by then. */
+  async function askAtOnce(to: ForwardRig, count: number): Promise<RawConnection[]> {
+    const callers = await Promise.all(Array.from({ length: count }, () => client(to)));
+    for (const caller of callers) caller.write(GET);
+    return callers;
+  }
+
+  /** Nobody else has asked. */
+  async function expectAllAnswered(gateway: ForwardRig, callers: readonly RawConnection[]): Promise<void> {
+    for (const caller of callers) await caller.seen("HTTP/1.1 200");
+    await gateway.until(() => gateway.over.length === callers.length);
+    for (const { status, retries } of gateway.over) {
+      expect(status).toBe(200);
+      expect(retries).toBeLessThanOrEqual(1);
+    }
+  }
+
   /** So many connections to each target, by as many requests at once, and then half a minute. */
   async function leaveIdle(gateway: ForwardRig, count: number): Promise<void> {
     const upstream = gateway.upstreams.find("orders")!;
@@ -120,16 +137,10 @@ describe("a connection that was idle for half a minute", () => {
       const server = await upstream();
       const gateway = await rig([server.port]);
       await leaveIdle(gateway, 8);
-      const callers = await Promise.all(Array.from({ length: 20 }, () => client(gateway)));
-      for (const caller of callers) caller.write(GET);
+      const callers = await askAtOnce(gateway, 20);
       for (let turn = 0; turn < turns; turn++) await new Promise((done) => setImmediate(done));
       for (const connection of server.connections.slice(0, 8)) finish(connection);
-      for (const caller of callers) await caller.seen("HTTP/1.1 ");
-      await gateway.until(() => gateway.over.length === 20);
-      for (const { status, retries } of gateway.over) {
-        expect(status).toBe(200);
-        expect(retries).toBeLessThanOrEqual(1);
-      }
+      await expectAllAnswered(gateway, callers);
     }
   });
 
@@ -143,8 +154,7 @@ describe("a connection that was idle for half a minute", () => {
     closing.push(server);
     const gateway = await rig([server.port]);
     await leaveIdle(gateway, 64);
-    const callers = await Promise.all(Array.from({ length: 64 }, () => client(gateway)));
-    for (const caller of callers) caller.write(GET);
+    const callers = await askAtOnce(gateway, 64);
     for (const caller of callers) await caller.seen("HTTP/1.1 200");
     await gateway.until(() => gateway.over.length === 64);
     expect(gateway.over.filter(({ status, retries }) => status === 200 && retries === 1)).toHaveLength(64);
@@ -155,17 +165,11 @@ describe("a connection that was idle for half a minute", () => {
     const [dead, alive] = [await upstream(), await upstream()];
     const gateway = await rig([dead.port, alive.port]);
     await leaveIdle(gateway, 10);
-    const callers = await Promise.all(Array.from({ length: 20 }, () => client(gateway)));
-    for (const caller of callers) caller.write(GET);
+    const callers = await askAtOnce(gateway, 20);
     // Nothing listens there any more, and what was open is reset under the requests.
     dead.close();
     for (const { socket } of dead.connections) socket.resetAndDestroy();
-    for (const caller of callers) await caller.seen("HTTP/1.1 200");
-    await gateway.until(() => gateway.over.length === 20);
-    for (const { status, retries } of gateway.over) {
-      expect(status).toBe(200);
-      expect(retries).toBeLessThanOrEqual(1);
-    }
+    await expectAllAnswered(gateway, callers);
   });
 
   it("is sent away with a 408 once: said of a new connection, or of one that stays open, it is the answer", async () => {
