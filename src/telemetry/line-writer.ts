@@ -86,7 +86,10 @@ function openWithoutBlocking(descriptor: 1 | 2): { readonly to: number; readonly
       return { to: openSync(`/dev/fd/${descriptor}`, flags), blocks: false };
     }
     // A socket can not be opened anew; taking it over makes it non-blocking. Kept, since its end would close it.
-    if (stream.isSocket()) KEPT.push(new Socket({ fd: descriptor, readable: false, writable: true }).unref());
+    if (stream.isSocket()) {
+      KEPT.push(new Socket({ fd: descriptor, readable: false, writable: true }).unref());
+      return { to: descriptor, blocks: false };
+    }
   } catch {
     // No /dev/fd, or a pipe of another user: the descriptor itself does, it merely may block.
   }
@@ -178,8 +181,9 @@ class BatchWriter implements LineWriter {
 
   flushSync(withinMs: number): void {
     const until = Date.now() + withinMs;
-    // A batch inside the sink is not ours to repeat; the process's end waits for it.
-    if (!this.inSink) while (this.begin() && this.takeSync(until)) this.ended();
+    // A batch inside the sink is not ours to repeat; the process's end waits for it, not for what is behind it.
+    if (this.inSink) this.giveUpWaiting();
+    else while (this.begin() && this.takeSync(until)) this.ended();
   }
 
   async close(): Promise<void> {
@@ -271,6 +275,17 @@ class BatchWriter implements LineWriter {
     else this.rest();
   }
 
+  private giveUpWaiting(): void {
+    if (this.waitingLines > 0) this.onDropped(this.waitingLines);
+    this.full.length = 0;
+    this.filled = 0;
+    this.fillingLines = 0;
+    this.text = "";
+    this.textLines = 0;
+    this.waitingLines = 0;
+    this.waitingBytes = 0;
+  }
+
   private ended(): void {
     if (this.taking?.bytes.length === BUFFER_BYTES) this.spare = this.taking.bytes;
     this.taking = null;
@@ -291,8 +306,9 @@ class BatchWriter implements LineWriter {
       } catch (error) {
         const mayTakeMore = (error as NodeJS.ErrnoException).code === "EAGAIN" && Date.now() < until;
         if (!mayTakeMore) {
-          this.onDropped(this.batchLinesLeft + this.waitingLines);
+          this.onDropped(this.batchLinesLeft);
           this.ended();
+          this.giveUpWaiting();
           return false;
         }
         Atomics.wait(NEVER, 0, 0, 5);

@@ -155,6 +155,17 @@ describe("flushSync", () => {
     expect(sink.text).toBe("1\n");
   });
 
+  it("gives up, counted, what waits behind a batch that is inside the sink", () => {
+    const { sink, writer, lost } = setUp({ batchLines: 2 });
+    for (let n = 0; n < 40; n++) writer.write(`${n}\n`);
+    writer.flushSync(10);
+    expect(lost()).toBe(38);
+    sink.take();
+    expect(sink.text).toBe("0\n1\n");
+    expect(sink.writing).toBe(false);
+    expect(lost()).toBe(38);
+  });
+
   it("gives up, counted, when the sink is blocked or broken", () => {
     for (const code of ["EAGAIN", "EPIPE"]) {
       const { sink, writer, lost } = setUp();
