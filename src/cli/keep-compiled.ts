@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { compiledName, formatCompiled, runCompiled } from "./load-compiled.ts";
+import { processIo } from "./process-io.ts";
 import type { startAlone } from "./start-alone.ts";
 
 /**
@@ -13,4 +14,6 @@ process.once("message", () => {
   process.disconnect();
   process.kill(process.pid, "SIGTERM");
 });
-process.exitCode = await (exports as { startAlone: typeof startAlone }).startAlone(config);
+const run = (exports as { startAlone: typeof startAlone }).startAlone;
+// V8's settings go into what it keeps, and at a start they are still its own.
+process.exitCode = await run(config, processIo(), { plainCollector: true });

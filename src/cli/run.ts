@@ -5,6 +5,7 @@ import { type RunningSentinel, startSentinel } from "../sentinel.ts";
 import { exitOnCrash } from "../telemetry/crash.ts";
 import { openStandardStream } from "../telemetry/line-writer.ts";
 import { lowerBackgroundThreads } from "./background-threads.ts";
+import { setUpCollector } from "./collector.ts";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
 import { onSignals } from "./signals.ts";
 import { version } from "./version.ts";
@@ -13,6 +14,8 @@ export interface RunOptions {
   /** Where the log goes: standard output unless it is for something else. */
   readonly logTo?: "stdout" | "stderr";
   readonly onListening?: () => void;
+  /** True: V8 collects garbage as it does in any process (`collector.ts`). */
+  readonly plainCollector?: boolean;
 }
 
 /**
@@ -51,7 +54,7 @@ async function start(
   configPath: string,
   prepared: Prepared,
   io: CommandIo,
-  { logTo = "stdout" }: RunOptions,
+  { logTo = "stdout", plainCollector = false }: RunOptions,
   onListening?: (sentinel: RunningSentinel) => void,
 ): Promise<RunningSentinel> {
   try {
@@ -66,6 +69,7 @@ async function start(
       },
       prepared,
     );
+    if (!plainCollector) setUpCollector();
     const { log, redact, flushSync } = sentinel.telemetry;
     exitOnCrash({ log, redact, drain: () => sentinel.drain(), flush: async () => flushSync() });
     return sentinel;
