@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { mergeStates } from "../../src/workers.ts";
@@ -218,7 +218,9 @@ describe("runWorkers", () => {
     await Promise.all(clients.map((client) => once(client, "connect")));
     // The holder has them all: it takes connections in their order, the admin's after these.
     await ask(holder.admin, "/livez");
-    const ends = Promise.all(clients.map((client) => once(client.on("error", () => {}).resume(), "close")));
+    // With a reset too: `once` would fail for it.
+    const ended = (client: Socket) => new Promise((resolve) => client.on("error", () => {}).once("close", resolve));
+    const ends = Promise.all(clients.map((client) => ended(client.resume())));
     for (const pid of workers) process.kill(Number(pid), "SIGKILL");
     expect(await ends).toHaveLength(4);
   });
