@@ -6,7 +6,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { startGateway } from "../support/gateway.ts";
 import { type SeenRequest, valuesOf } from "../support/http-parsers.ts";
 import { type RawAnswer, RawClient } from "../support/raw-client.ts";
-import { answer, answerOk, RecordingUpstream, type Script } from "../support/recording-upstream.ts";
+import {
+  answer,
+  answerOk,
+  RecordingUpstream,
+  type Script,
+  type UpstreamConnection,
+} from "../support/recording-upstream.ts";
 import { auth, RIG_KEYRING, Rig, rigRoutes } from "../support/rig.ts";
 import { formatFindings, get, HANG_MS, post } from "./wire.ts";
 
@@ -168,18 +174,18 @@ describe("a plain request", () => {
   );
 
   /** Answers to `/any/held` wait for `release`; all others are given at once. */
-  function hold(): { readonly arrived: Promise<void>; readonly release: () => void } {
+  function hold(): { readonly arrived: Promise<UpstreamConnection>; readonly release: () => void } {
     let release = () => {};
-    let arrive = () => {};
-    const arrived = new Promise<void>((done) => {
+    let arrive: (connection: UpstreamConnection) => void = () => {};
+    const arrived = new Promise<UpstreamConnection>((done) => {
       arrive = done;
     });
     const held = new Promise<void>((done) => {
       release = done;
     });
-    rig.upstream.script = async (request) => {
+    rig.upstream.script = async (request, connection) => {
       if (request.target === "/any/held") {
-        arrive();
+        arrive(connection);
         await held;
       }
       const key = valuesOf(request, "sec-websocket-key")[0];
@@ -295,13 +301,11 @@ describe("a plain request", () => {
         const { arrived } = hold();
         const client = await rig.connect();
         await client.write(get("/any/held", auth()));
-        await arrived;
+        const mine = await arrived;
         await client.write(bytes);
-        const mine = () =>
-          rig.upstream.connections.filter((each) => !each.closed && each.seen("strict").at(-1)?.target === "/any/held");
-        await rig.upstream.until(() => mine().length === 1);
+        expect(mine.closed).toBe(false);
         client[how]();
-        await rig.upstream.until(() => mine().length === 0, HANG_MS);
+        await rig.upstream.until(() => mine.closed, HANG_MS);
         expect(rig.upstream.requests().filter(({ target }) => target === "/any/late")).toEqual([]);
         client.destroy();
       }
@@ -345,8 +349,10 @@ describe("a plain request", () => {
     ["in chunks, all but the last line", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-End: y\r\n"],
   ])("whose answer %s breaks off does not look whole, and nothing comes behind it", async (_, rest) => {
     for (const end of ["end", "reset"] as const) {
+      let serving: UpstreamConnection | undefined;
       rig.upstream.script = (request, connection) => {
         if (request.target !== "/any/broken") return answerOk(request);
+        serving = connection;
         connection.send(`HTTP/1.1 200 OK\r\nX-Recorder: 1\r\n${rest}`);
         return null;
       };
@@ -354,7 +360,6 @@ describe("a plain request", () => {
       await client.write(get("/any/broken", auth()));
       await client.until(() => client.received.includes("abc"));
       await client.write(get("/any/second", auth()));
-      const serving = rig.upstream.connections.find((each) => each.seen("strict").at(-1)?.target === "/any/broken");
       if (end === "end") serving?.socket.end();
       else serving?.resetNow();
       expect(await client.answer().catch(() => null)).toBeNull();
@@ -401,18 +406,19 @@ describe("a plain request", () => {
   });
 
   it("whose client ends its side and does not take the answer, with half a request behind it, is over in good time", async () => {
-    rig.upstream.script = (request) =>
-      request.target === "/any/large" ? answer(200, "x".repeat(40 * MIB)) : answerOk(request);
+    let serving: UpstreamConnection | undefined;
+    rig.upstream.script = (request, connection) => {
+      if (request.target !== "/any/large") return answerOk(request);
+      serving = connection;
+      return answer(200, "x".repeat(40 * MIB));
+    };
     const client = await rig.connect();
     client.socket.pause();
     await client.write(get("/any/large", auth()));
-    await rig.upstream.until(() => rig.upstream.requests().some(({ target }) => target === "/any/large"));
+    await rig.upstream.until(() => serving !== undefined);
     await client.write("GET / HT");
     client.halfClose();
-    await rig.upstream.until(
-      () => !rig.upstream.connections.some((each) => !each.closed && each.bytes().includes("/any/large")),
-      3 * HANG_MS,
-    );
+    await rig.upstream.until(() => serving?.closed === true, 3 * HANG_MS);
     client.socket.resume();
     await client.closed();
     expect(client.received.length).toBeLessThan(40 * MIB);

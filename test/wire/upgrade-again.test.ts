@@ -66,8 +66,8 @@ describe("an Upgrade that waits behind another request", () => {
     const client = await rig.connect();
     await client.write(get(`/any/${protocol}`) + upgrade(protocol));
     await held;
-    const [connection] = rig.upstream.connections.filter(
-      (each) => each.seen("strict").at(-1)?.target === `/any/${protocol}`,
+    const connection = rig.upstream.connections.findLast(
+      (each) => !each.closed && each.seen("strict").at(-1)?.target === `/any/${protocol}`,
     );
     client.destroy();
     await rig.upstream.until(() => connection?.closed === true);
