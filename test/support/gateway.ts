@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { stringify } from "yaml";
+import { endWithTests } from "./children.ts";
 import type { Keyring } from "./keyring.ts";
 
 /** What a gateway is started with. Members that are left out get values that suit a test. */
@@ -65,11 +66,6 @@ export interface RunningGateway {
   stop(): Promise<void>;
 }
 
-const started = new Set<ChildProcessWithoutNullStreams>();
-process.once("exit", () => {
-  for (const child of started) child.kill("SIGKILL");
-});
-
 /**
  * Runs the built gateway as a child process on port 0 and resolves when it listens. Whoever starts it stops it:
  * `afterAll(() => gateway.stop())`, or `await using`-like at the end of a test.
@@ -89,13 +85,14 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const command = [process.execPath, ...(options.nodeOptions ?? []), ...program];
   const limited = ["/bin/sh", "-c", `ulimit -n ${options.descriptors}; exec "$@"`, "sh", ...command];
   const [file = "", ...args] = options.descriptors === undefined ? command : limited;
-  const child = spawn(file, args, {
-    cwd: folder,
-    env: { ...process.env, NODE_ENV: "production", ...options.env },
-    stdio: "pipe",
-  });
+  const child = endWithTests(
+    spawn(file, args, {
+      cwd: folder,
+      env: { ...process.env, NODE_ENV: "production", ...options.env },
+      stdio: "pipe",
+    }),
+  );
   child.stdin.end();
-  started.add(child);
   const gateway = new GatewayProcess(child, folder, options.expectedErrors ?? (() => false));
   try {
     await gateway.listening();
@@ -150,7 +147,6 @@ class GatewayProcess implements RunningGateway {
     this.exited = new Promise((done) => {
       child.once("close", (code) => {
         this.alive = false;
-        started.delete(child);
         done(code);
       });
     });

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect } from "vitest";
 import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { endWithTests } from "./children.ts";
 import { freePort } from "./free-port.ts";
 import { hasProgram } from "./programs.ts";
 
@@ -100,6 +101,7 @@ export function untilReady(
   child: ChildProcess,
   words = /Ready to accept connections|# Sentinel ID is/,
 ): Promise<ChildProcess> {
+  endWithTests(child);
   return new Promise((resolve, reject) => {
     let said = "";
     child.stdout?.on("data", (chunk: Buffer) => {
