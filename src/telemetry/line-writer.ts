@@ -277,11 +277,8 @@ class BatchWriter implements LineWriter {
 
   private giveUpWaiting(): void {
     if (this.waitingLines > 0) this.onDropped(this.waitingLines);
+    this.seal();
     this.full.length = 0;
-    this.filled = 0;
-    this.fillingLines = 0;
-    this.text = "";
-    this.textLines = 0;
     this.waitingLines = 0;
     this.waitingBytes = 0;
   }
