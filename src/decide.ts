@@ -1,7 +1,7 @@
 import { type Fault, fault } from "./faults/fault.ts";
 import { headerCount, headerValue, type RequestHead } from "./head.ts";
 import { hashKey, readBearer } from "./keys/bearer.ts";
-import { type KeyRecord, type Standing, standing } from "./keys/root-key.ts";
+import { type KeyHash, type KeyRecord, type Standing, standing } from "./keys/root-key.ts";
 import { type Clock, type KeySource, type Lookup, SourceUnavailable } from "./keys/source.ts";
 import { parseJsonBody } from "./permissions/json-body.ts";
 import { formatUnmet, type PermissionQuery, unmet } from "./permissions/query.ts";
@@ -48,10 +48,11 @@ export function decide(head: RequestHead, context: DecideContext, readBody: Read
   if (bearer.kind !== "secret") {
     return refuse(bearer.kind, fault(`unkey:authentication:${bearer.kind}`), route, null, NOTHING_SEEN);
   }
-  const candidate: Candidate = { head, route, params: search.params, target, requires: route.access.requires };
+  const hash = hashKey(bearer.secret);
+  const candidate: Candidate = { head, route, params: search.params, target, requires: route.access.requires, hash };
   let lookup: Lookup | Promise<Lookup>;
   try {
-    lookup = context.keys.find(hashKey(bearer.secret));
+    lookup = context.keys.find(hash);
   } catch (error) {
     return sourceUnavailable(route, error);
   }
@@ -112,6 +113,7 @@ interface Candidate {
   readonly params: PathParams;
   readonly target: Target;
   readonly requires: Requirement | null;
+  readonly hash: KeyHash;
 }
 
 const NO_ROUTE = { allowEncodedSlash: false, allowSemicolon: false };
@@ -123,7 +125,7 @@ function authorise(
   candidate: Candidate,
   lookup: Lookup,
   context: DecideContext,
-  readBody: ReadBody,
+  body: ReadBody | Buffer,
 ): Verdict | Promise<Verdict> {
   const { route, requires } = candidate;
   const { record } = lookup;
@@ -135,11 +137,30 @@ function authorise(
   if (requires === null) return admit(candidate, record, null, seen);
   if (requires.fixed !== null) return permit(candidate, record, requires.fixed, [], null, lookup);
   if (!requires.needsBody) return permitWithIds(candidate, requires, record, null, lookup);
-  return readBody(route.maxBodyBytes).then((body) =>
-    Buffer.isBuffer(body)
-      ? permitWithIds(candidate, requires, record, body, lookup)
-      : refuse(null, body, route, record, seen),
+  if (Buffer.isBuffer(body)) return permitWithIds(candidate, requires, record, body, lookup);
+  return body(route.maxBodyBytes).then((read) =>
+    Buffer.isBuffer(read) ? authoriseAgain(candidate, lookup, context, read) : refuse(null, read, route, record, seen),
   );
+}
+
+/**
+ * A client may take a minute over its body, and until it is here nothing goes upstream: the key is worth what it is worth
+ * then. `before` is the look-up that found it good.
+ */
+async function authoriseAgain(
+  candidate: Candidate,
+  before: Lookup,
+  context: DecideContext,
+  body: Buffer,
+): Promise<Verdict> {
+  let again: Lookup;
+  try {
+    again = await context.keys.find(candidate.hash);
+  } catch (error) {
+    return sourceUnavailable(candidate.route, error);
+  }
+  // A record that has not changed was found where it was found first: that is what `explain` shows.
+  return authorise(candidate, again.record === before.record ? before : again, context, body);
 }
 
 function permitWithIds(

@@ -131,7 +131,7 @@ describe("deciding", () => {
     const unread: ReadBody = () => {
       throw new Error("the body was not to be read");
     };
-    const request = head("POST", "/keys", { extra: ["Content-Type", "application/json", "Content-Length", "18"] });
+    const request = creation();
     expect(now(decide(request, context({ record: null }), unread)).kind).toBe("refuse");
 
     const body = Buffer.from('{"apiId":"api_123"}');
@@ -147,8 +147,48 @@ describe("deciding", () => {
     });
   });
 
+  it.each<[string, Lookup | null, number, string, string]>([
+    ["was revoked", lookup(null), 0, "key_not_found", "unkey:authentication:key_not_found"],
+    ["was disabled", lookup(record({ enabled: false })), 0, "key_disabled", "unkey:authorization:key_disabled"],
+    ["expired", null, 1000, "key_expired", "unkey:authentication:key_not_found"],
+    [
+      "lost the permission",
+      lookup(record({ permissions: [] })),
+      0,
+      "insufficient_permissions",
+      "unkey:authorization:insufficient_permissions",
+    ],
+  ])("refuses a key that %s while the body was on its way", async (_what, found, laterMs, label, code) => {
+    const good = lookup(record({ permissions: ["api.*.create_key"], expiresAt: NOW + 1000 }));
+    let current: Lookup = good;
+    const source = sourceOf(() => current);
+    let wall = NOW;
+    const readBody: ReadBody = async () => {
+      current = found ?? good;
+      wall += laterMs;
+      return Buffer.from('{"apiId":"api_123"}');
+    };
+    const verdict = await decide(creation(), { ...context({ source }), now: () => wall }, readBody);
+    expect(verdict).toMatchObject({ kind: "refuse", label, fault: { code } });
+  });
+
+  it("answers 503 where nobody can tell any more about the key once its body has come", async () => {
+    const answers = [lookup(record({ permissions: ["api.*.create_key"] }))];
+    const source = sourceOf(() => answers.shift() ?? Promise.reject(new SourceUnavailable("down")));
+    const verdict = await decide(creation(), context({ source }), async () => Buffer.from('{"apiId":"api_123"}'));
+    expect(verdict).toMatchObject({ label: "source_unavailable" });
+  });
+
+  it("says of a key with a body where it was found first", async () => {
+    const found = lookup(record({ permissions: ["api.*.create_key"] }));
+    const answers: Lookup[] = [{ ...found, tier: "redis" }];
+    const source = sourceOf(() => answers.shift() ?? found);
+    const verdict = await decide(creation(), context({ source }), async () => Buffer.from('{"apiId":"api_123"}'));
+    expect(verdict).toMatchObject({ kind: "admit", evidence: { lookup: { tier: "redis" } } });
+  });
+
   it("refuses an id that is none even where another alternative would do", async () => {
-    const request = head("POST", "/keys", { extra: ["Content-Type", "application/json", "Content-Length", "13"] });
+    const request = creation();
     const verdict = await decide(
       request,
       context({ record: record({ permissions: ["api.*.create_key"] }) }),
@@ -161,7 +201,7 @@ describe("deciding", () => {
   });
 
   it("answers what reading the body ended in", async () => {
-    const request = head("POST", "/keys", { extra: ["Content-Type", "application/json", "Content-Length", "13"] });
+    const request = creation();
     const tooLarge = {
       kind: "fault",
       code: "user:bad_request:request_body_too_large",
@@ -220,6 +260,11 @@ function head(
   const read = readHead(method, target, "1.1", ["Host", "api.test", ...fields, ...(given.extra ?? [])], LIMITS);
   if (isFault(read)) throw new Error(read.detail);
   return read;
+}
+
+/** Its key is asked for `api.*.create_key` or for the id that its JSON body names. */
+function creation() {
+  return head("POST", "/keys", { extra: ["Content-Type", "application/json", "Content-Length", "19"] });
 }
 
 function context(given: { record?: KeyRecord | null; source?: KeySource }): DecideContext {
