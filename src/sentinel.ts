@@ -316,7 +316,7 @@ class Sentinel implements RunningSentinel {
     this.#upstreams = this.#upstreams.replace(next.compiled.upstreams);
     if (next.keyring !== null && !needsRestart.includes("keys.source")) this.#keys?.replaceKeyring(next.keyring);
     this.#snapshot = this.#makeSnapshot(this.#current().generation + 1);
-    this.telemetry.configure(next.config.log, subjectsOf(next));
+    this.telemetry.configure({ log: next.config.log, keyPrefix: next.config.keys.prefix }, subjectsOf(next));
     this.#lastReload = { at: Date.now(), outcome: "success", error: null, needsRestart };
     metrics.configReloaded("success");
     metrics.configGeneration(this.#snapshot.generation);

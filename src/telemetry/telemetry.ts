@@ -18,8 +18,8 @@ export interface Telemetry {
   readonly recorder: Recorder;
   /** Before the first request: spans go to the OpenTelemetry SDK that was registered, if one was. */
   startTracing(): Promise<void>;
-  /** Takes up a reloaded configuration. */
-  configure(log: Config["log"], subjects: MetricSubjects): void;
+  /** Takes up a reloaded configuration. What read like a key before it is hidden on: somebody may use it still. */
+  configure(settings: TelemetrySettings, subjects: MetricSubjects): void;
   /** Writes what waits, soon and not with the next batch. Resolves after a second at the latest. */
   flush(): Promise<void>;
   /** Writes what waits, for the last moments of a process that can not wait. */
@@ -28,9 +28,13 @@ export interface Telemetry {
   close(): Promise<void>;
 }
 
-export interface TelemetryOptions {
+export interface TelemetrySettings {
   readonly log: Config["log"];
+  /** What reads like a key, to be hidden; "" accepts any. */
   readonly keyPrefix: string;
+}
+
+export interface TelemetryOptions extends TelemetrySettings {
   readonly metrics: MetricsOptions;
   /** Standard output unless given. */
   readonly sink?: LineSink;
@@ -38,10 +42,12 @@ export interface TelemetryOptions {
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
   const metrics = createMetrics(options.metrics);
-  const redact = createRedact(options.keyPrefix);
+  const keyPrefixes = new Set([options.keyPrefix]);
+  let redactKeys = createRedact(...keyPrefixes);
+  const redact: Redact = (text) => redactKeys(text);
   const writer = openWriter(options, metrics);
   const { log, setLevel } = createLogger({ level: options.log.level, writer, redact });
-  let record = createRecorder({ metrics, writer, log: options.log, redact });
+  let record = createRecorder({ metrics, writer, log: options.log, redact: redactKeys });
   let quietUntil = 0;
   let tracing: Tracing | null = null;
   return {
@@ -70,8 +76,9 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       tracing = await loadTracing(redact, log);
     },
     configure: (settings, subjects) => {
-      setLevel(settings.level);
-      record = createRecorder({ metrics, writer, log: settings, redact });
+      setLevel(settings.log.level);
+      redactKeys = createRedact(...keyPrefixes.add(settings.keyPrefix));
+      record = createRecorder({ metrics, writer, log: settings.log, redact: redactKeys });
       metrics.configure(subjects);
     },
     flush: () => writer.flush(1000),

@@ -47,13 +47,25 @@ describe("createTelemetry", () => {
   it("takes up the log settings and routes of a reload", async () => {
     const { telemetry, text } = setUp({ format: "json" });
     const subjects = { routes: [{ name: "new", methods: ["GET"] }], upstreams: [] };
-    telemetry.configure({ level: "error", format: "json", sampleSuccess: 1 }, subjects);
+    const log = { level: "error", format: "json", sampleSuccess: 1 } as const;
+    telemetry.configure({ log, keyPrefix: "unkey_" }, subjects);
     telemetry.recorder.record(exchangeOf());
     telemetry.log("info", "x");
     await telemetry.close();
     expect(text()).toBe("");
     const scrape = formatMetrics(telemetry.metrics.snapshot());
     expect(sample(scrape, 'sentinel_requests_total{route="new",method="GET",status="200"}')).toBe(0);
+  });
+
+  it("hides what a reload makes a key, in both kinds of lines, and what was one before it", async () => {
+    const { telemetry, text } = setUp({ format: "json" });
+    const log = { level: "info", format: "json", sampleSuccess: 1 } as const;
+    telemetry.configure({ log, keyPrefix: "acme_" }, { routes: [], upstreams: [] });
+    telemetry.recorder.record(exchangeOf({}, "/acme_3ZZ7faUrXbVD/unkey_3ZZ7faUrXbVD"));
+    telemetry.log("warn", "x", { error: new Error("acme_3ZZ7faUrXbVD or unkey_3ZZ7faUrXbVD") });
+    await telemetry.close();
+    expect(text()).not.toContain("3ZZ7faUrXbVD");
+    expect(telemetry.redact("acme_3ZZ7faUrXbVD")).toBe("[redacted]");
   });
 
   it("counts what is in flight and which connections were turned away, and says once that accepting fails", async () => {
