@@ -22,17 +22,18 @@ export function restartMembers(running: Config, next: Config): string[] {
 
 /** `next` as it can run now: what only a restart takes up stays as it is, so that later reloads compare with the truth. */
 export function withRunning(next: Prepared, running: Config): Prepared {
-  const { limits, keys } = next.config;
+  const { redis: _redis, tls, limits, keys, ...others } = next.config;
   const config: Config = {
-    ...next.config,
+    ...others,
     listen: running.listen,
     admin: running.admin,
     workers: running.workers,
     limits: { ...running.limits, headerLines: limits.headerLines },
     keys: { ...keys, source: running.keys.source, cache: running.keys.cache },
-    log: { ...next.config.log, format: running.log.format },
+    log: { ...others.log, format: running.log.format },
+    // A certificate may be renewed, but the listener stays what it is: plain or TLS.
+    ...(running.tls !== undefined && { tls: tls ?? running.tls }),
+    ...(running.redis !== undefined && { redis: running.redis }),
   };
-  // A certificate may be renewed, but the listener stays what it is: plain or TLS.
-  if (running.tls === undefined) delete (config as { tls?: unknown }).tls;
-  return { ...next, config: { ...config, ...(running.redis !== undefined && { redis: running.redis }) } };
+  return { ...next, config };
 }
