@@ -33,7 +33,8 @@ const FORMAT_VERSION = 1;
 /** More than this is never written, and never read from Redis in full. */
 export const VALUE_BYTES_MAX = 64 * 1024;
 const META_DEPTH_MAX = 32;
-const LIST_LENGTH_MAX = 2000;
+/** Of a record: its permissions, its roles, and all that it is granted. */
+export const LIST_LENGTH_MAX = 2000;
 const GRANT_LENGTH_MAX = 512;
 /** 1973 in milliseconds: a smaller expiry was meant in seconds. */
 const EXPIRY_MIN = 1e11;

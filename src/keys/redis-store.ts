@@ -4,7 +4,7 @@ import { compareAndSet, type Lifetime } from "./compare-and-set.ts";
 import { checkKeyFields, NO_FIELDS } from "./key-fields.ts";
 import { createKeyId, createRootKey, keyStart } from "./key-id.ts";
 import { listRecords } from "./list-records.ts";
-import { encodeRecord, metaProblem, VALUE_BYTES_MAX } from "./record-codec.ts";
+import { decodeValue, encodeRecord, LIST_LENGTH_MAX, metaProblem, VALUE_BYTES_MAX } from "./record-codec.ts";
 import { type RedisConnection, RedisRefusal } from "./redis-connection.ts";
 import { importKeyring } from "./redis-import.ts";
 import type { RedisLayout } from "./redis-layout.ts";
@@ -352,6 +352,7 @@ export function createRedisStore(redis: RedisConnection, settings: RedisStoreSet
   }
 }
 
+const NOT_KEPT = `can not be kept in Redis: at most ${LIST_LENGTH_MAX} permissions, its roles' among them, no date before 1970, no expiry before 1973`;
 const CONTENDED = "the record is being changed by others again and again; nothing was changed";
 const UNANNOUNCED = "instances take it up within keys.cache.fresh (or keys.cache.missing, for a new key)";
 
@@ -365,6 +366,8 @@ function checkFields(...[given, clear, at]: Parameters<typeof checkKeyFields>): 
 function encode(record: KeyRecord): string {
   const text = encodeRecord(record);
   if (Buffer.byteLength(text) > VALUE_BYTES_MAX) throw refused(`the record of ${record.id} would be over 64 KiB`);
+  // What no gateway can read would be 503 for its key, and in nobody's list.
+  if (decodeValue(text, record.hash).kind !== "record") throw refused(`the record of ${record.id} ${NOT_KEPT}`);
   return text;
 }
 

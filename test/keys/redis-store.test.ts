@@ -145,6 +145,7 @@ describeRedis("the store in Redis", () => {
     ["an unknown role", { roles: ["nobody"] }],
     ["an unknown workspace", { workspaceId: "ws_nobody" }],
     ["a record over 64 KiB", { meta: { text: "x".repeat(70_000) } }],
+    ["more permissions than are read back", { permissions: Array.from({ length: 2001 }, (_, i) => `a.${i}.r`) }],
     ["meta nested too deeply", { meta: JSON.parse(`{"a":${"[".repeat(50)}${"]".repeat(50)}}`) }],
   ])("refuses %s, and changes nothing", async (_name, change) => {
     await expect(storeOn(redis).create({ ...FIELDS, ...change })).rejects.toMatchObject({
@@ -289,6 +290,20 @@ describeRedis("the store in Redis", () => {
     const attempt = store.importKeyring(keyring([recordOf("b"), recordOf("a", { id: "key_thief" })]));
     await expect(attempt).rejects.toBeInstanceOf(KeyStoreRefusal);
     expect(await store.get("key_b")).toBeNull();
+  });
+
+  it.each<[string, Partial<KeyRecord>]>([
+    ["an expiry that would be taken for seconds", { expiresAt: Date.UTC(1970, 5) }],
+    ["a creation before 1970", { createdAt: -1 }],
+    [
+      "more permissions by its roles than are read back",
+      { grants: new Set(Array.from({ length: 2001 }, (_, i) => `a.${i}.r`)) },
+    ],
+  ])("refuses an import of a record with %s, and writes nothing", async (_name, change) => {
+    const store = storeOn(redis);
+    const attempt = store.importKeyring(keyring([recordOf("a"), recordOf("b", change)]));
+    await expect(attempt).rejects.toMatchObject({ name: "KeyStoreRefusal", reason: "refused" });
+    expect(await store.get("key_a")).toBeNull();
   });
 
   it("takes back what an import wrote when a later write fails", async () => {
