@@ -359,13 +359,12 @@ export class Forwarding implements UpstreamHandler, BodyReader {
    * waited for it once.
    */
   private retryTarget(error: UpstreamError): UpstreamTarget | null {
-    if (this.exchange.retries > 0 || this.uploading) return null;
+    const { target } = this;
+    if (this.exchange.retries > 0 || this.uploading || target === null) return null;
     const diedSilent = error.reason === "reset" && !error.answerBegun;
     if (!error.nothingSent && !(diedSilent && this.repeatable)) return null;
-    const next = this.upstream.pick(this.target);
     // Asking again right away the only target, which just could not be reached, is no second chance.
-    if (next === this.target && !diedSilent) return null;
-    return next;
+    return diedSilent ? this.upstream.pick(target) : this.upstream.pickOther(target);
   }
 
   /** Running it twice changes nothing, and the client is not needed for it. */

@@ -60,10 +60,15 @@ export interface Upstream {
   readonly name: string;
   readonly timeouts: UpstreamSettings["timeouts"];
   /**
-   * The next target by smooth weighted round robin among the healthy, another than `except` where there is one; null:
-   * none is healthy.
+   * The next target by smooth weighted round robin among the healthy, another than `except` where there is one. Where
+   * none is healthy, one that is out for failures of requests alone; null: there is none of those either.
    */
   pick(except: UpstreamTarget | null): UpstreamTarget | null;
+  /**
+   * The next target for what `except` could not take: as `pick`, but rather one that is out for failures of requests
+   * than `except` again. Null: there is no other.
+   */
+  pickOther(except: UpstreamTarget): UpstreamTarget | null;
   /** An answer began: failures in a row start anew. */
   succeeded(target: UpstreamTarget): void;
   failed(target: UpstreamTarget, error: UpstreamError): void;
@@ -149,15 +154,18 @@ class BalancedUpstream implements Upstream {
   }
 
   pick(except: UpstreamTarget | null): UpstreamTarget | null {
-    if (this.slots.length === 1) {
-      const { target } = this.slots[0]!;
-      return target.healthy ? target : null;
-    }
-    return this.next(except) ?? (except === null ? null : this.next(null));
+    if (this.slots.length === 1 && this.slots[0]!.target.healthy) return this.slots[0]!.target;
+    return this.next(isHealthy, except) ?? this.next(isHealthy, null) ?? this.lastResort(null);
   }
 
-  succeeded(target: UpstreamTarget): void {
-    (target as Target).failures = 0;
+  pickOther(except: UpstreamTarget): UpstreamTarget | null {
+    return this.next(isHealthy, except) ?? this.lastResort(except);
+  }
+
+  succeeded(given: UpstreamTarget): void {
+    const target = given as Target;
+    target.failures = 0;
+    if (target.onTrial) this.takeBack(target);
   }
 
   failed(given: UpstreamTarget, error: UpstreamError): void {
@@ -171,23 +179,37 @@ class BalancedUpstream implements Upstream {
     if (2 * (out + 1) > this.targets.length) return;
     target.ejected = true;
     this.tellHealth(target);
-    this.deps.schedule(() => {
-      // It comes back on trial: the count stands, so that one more failure puts it out again.
-      target.ejected = false;
-      this.tellHealth(target);
-    }, EJECTION_MS);
+    // Its count of failures stands, so that one more puts it out again.
+    target.endEjection = this.deps.schedule(() => this.takeBack(target), EJECTION_MS);
   }
 
   close(): void {
     for (const check of this.checks) check.close();
   }
 
-  /** Smooth weighted round robin: each healthy slot gains its weight, the richest is taken and pays what all gained. */
-  private next(except: UpstreamTarget | null): Target | null {
+  /**
+   * What put a target out may be over: of two that restart one after the other the first is back long before its ten
+   * seconds are, and the other can not be put out as well.
+   */
+  private lastResort(except: UpstreamTarget | null): Target | null {
+    const target = this.next(isEjected, except);
+    if (target !== null) target.onTrial = true;
+    return target;
+  }
+
+  private takeBack(target: Target): void {
+    target.ejected = false;
+    target.onTrial = false;
+    target.endEjection();
+    this.tellHealth(target);
+  }
+
+  /** Smooth weighted round robin: each slot that fits gains its weight, the richest is taken and pays what all gained. */
+  private next(fits: (target: Target) => boolean, except: UpstreamTarget | null): Target | null {
     let best: Slot | null = null;
     let total = 0;
     for (const slot of this.slots) {
-      if (!slot.target.healthy || slot.target === except) continue;
+      if (!fits(slot.target) || slot.target === except) continue;
       slot.current += slot.weight;
       total += slot.weight;
       if (best === null || slot.current > best.current) best = slot;
@@ -217,6 +239,10 @@ class Target implements UpstreamTarget {
   failures = 0;
   /** Out for a while, for failures of ordinary requests. */
   ejected = false;
+  /** Tried all the same, for want of others: an answer brings it back before its time. */
+  onTrial = false;
+  /** Calls off its coming back. */
+  endEjection: () => void = () => {};
   /** Out by the active check. */
   checkedOut = false;
 
@@ -230,6 +256,15 @@ class Target implements UpstreamTarget {
   get healthy(): boolean {
     return !this.ejected && !this.checkedOut;
   }
+}
+
+function isHealthy(target: Target): boolean {
+  return target.healthy;
+}
+
+/** Out for failures of requests, and for nothing that a check found. */
+function isEjected(target: Target): boolean {
+  return target.ejected && !target.checkedOut;
 }
 
 function isSameTarget(known: Target, { url, hostname, port, tls }: TargetSettings): boolean {

@@ -183,6 +183,53 @@ describe("failures in a row", () => {
     expect(new Set(picks(20)).size).toBe(count - most);
   });
 
+  it("leave what the last healthy target can not take to one that is out, and an answer of that brings it back", () => {
+    const { picks, fail, health, time, orders } = setUp(settings([target("a"), target("b")]));
+    fail(5, {}, "a");
+    fail(5, {}, "b");
+    const b = orders.pick(null)!;
+    expect(b.origin.hostname, "half of them are out already").toBe("b");
+    const a = orders.pickOther(b)!;
+    expect(a.origin.hostname).toBe("a");
+    expect(picks(2).join(""), "nothing shows yet that it is back").toBe("bb");
+    orders.succeeded(a);
+    expect(health.at(-1)).toBe("orders http://a:80 true");
+    orders.failed(b, FAILURE);
+    expect(picks(2).join("")).toBe("aa");
+    time.pass(9_999);
+    expect(picks(2).join(""), "the time of what is over does not count").toBe("aa");
+    time.pass(1);
+    expect(picks(4).sort().join("")).toBe("aabb");
+  });
+
+  it("of a target that is out and tried for want of others leave it out for its ten seconds", () => {
+    const { fail, health, time, orders } = setUp(settings([target("a"), target("b")]));
+    fail(5, {}, "a");
+    const told = health.length;
+    const b = orders.pick(null)!;
+    for (let count = 0; count < 20; count++) {
+      orders.failed(b, FAILURE);
+      orders.failed(orders.pickOther(b)!, FAILURE);
+    }
+    time.pass(9_999);
+    expect(health).toHaveLength(told);
+    time.pass(1);
+    expect(health.at(-1)).toBe("orders http://a:80 true");
+  });
+
+  it("leave nothing to try a second time where the only target could not be reached", () => {
+    const { orders } = setUp(settings([target("a")]));
+    expect(orders.pickOther(orders.pick(null)!)).toBeNull();
+  });
+
+  it("bring no target back for an answer to what it was asked before it was out", () => {
+    const { picks, fail, orders } = setUp(settings([target("a"), target("b")]));
+    const a = [orders.pick(null)!, orders.pick(null)!].find(({ origin }) => origin.hostname === "a")!;
+    fail(5, {}, "a");
+    orders.succeeded(a);
+    expect(picks(2).join("")).toBe("bb");
+  });
+
   it("are told by their reason; a pooled connection that turned out dead is no sign of ill health", () => {
     const { picks, fail, errors } = setUp(settings([target("a"), target("b")]));
     fail(10, { reason: "reset", reusedSocket: true }, "a");
@@ -259,6 +306,18 @@ describe("active checks", () => {
     expect(picks(1)).toEqual(["none"]);
   });
 
+  it("that find the last healthy target ill leave requests to one that is out for failures alone", () => {
+    const { engine, time, picks, fail } = checked(["a", "b"]);
+    const checks = (host: string) => engine.sent.filter(({ request }) => request.origin.hostname === host);
+    for (let round = 0; round < 2; round++) {
+      if (round === 1) fail(5, {}, "a");
+      answer(checks("a").at(-1), 200);
+      answer(checks("b").at(-1), 503);
+      time.pass(5000);
+    }
+    expect(picks(2)).toEqual(["a", "a"]);
+  });
+
   it("do not wait for the end of a long body", () => {
     const { engine, picks } = checked(["a"]);
     const { handler } = engine.sent[0]!;
@@ -296,6 +355,13 @@ describe("a reload", () => {
 
     next.replace([settings([target("b")]), settings([target("c")], { name: "other" })]);
     expect(engine.forgotten.map(({ hostname }) => hostname)).toEqual(["c", "a"]);
+  });
+
+  it("that leaves nothing but a target that is out tries that one", () => {
+    const { upstreams, fail } = setUp(settings([target("a"), target("b")]));
+    fail(5, {}, "a");
+    const next = upstreams.replace([settings([target("a")])]);
+    expect(next.find("orders")!.pick(null)?.origin.hostname).toBe("a");
   });
 
   it("makes another origin of a target that is connected to otherwise", () => {

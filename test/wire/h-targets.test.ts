@@ -1,10 +1,36 @@
-import { createServer as createTcpServer, type Socket } from "node:net";
+import { createServer } from "node:http";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { answer, RecordingUpstream } from "../support/recording-upstream.ts";
 import { RIG_KEYRING } from "../support/rig.ts";
 import { get, post } from "./wire.ts";
+
+/** An upstream that comes back where it was. Its connections end with each answer: none is there to be found dead. */
+class Restarting {
+  readonly #server = createServer((_, response) => response.writeHead(200, { Connection: "close" }).end("ok"));
+  #port = 0;
+
+  static async start(): Promise<Restarting> {
+    const upstream = new Restarting();
+    await upstream.start();
+    return upstream;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  async start(): Promise<void> {
+    await new Promise<void>((done) => this.#server.listen(this.#port, "127.0.0.1", done));
+    this.#port = (this.#server.address() as AddressInfo).port;
+  }
+
+  async stop(): Promise<void> {
+    await new Promise((done) => this.#server.close(done));
+  }
+}
 
 describe("H. several targets", () => {
   it("184 a target that refuses is put out after five failures and comes back", async () => {
@@ -51,6 +77,35 @@ describe("H. several targets", () => {
     for (const socket of sockets) socket.destroy();
     await new Promise((done) => flaky.close(done));
     await upstream.stop();
+  });
+
+  it("184 targets that restart one after the other cost no request, however soon", async () => {
+    const first = await Restarting.start();
+    const second = await Restarting.start();
+    const gateway = await startGateway({
+      config: {
+        upstreams: [{ name: "two", targets: [first.origin, second.origin], timeouts: { connect: "10s" } }],
+        routes: [{ name: "open", match: { pathPrefix: "/" }, auth: "none", upstream: "two" }],
+      },
+      keyring: RIG_KEYRING,
+    });
+    const client = await RawClient.connect(gateway.port);
+    const askTwenty = async () => {
+      for (let round = 0; round < 20; round++) {
+        await client.write(post("/x", "abc"));
+        expect((await client.answer())?.status).toBe(200);
+      }
+    };
+    for (const target of [first, second, first, second]) {
+      await target.stop();
+      await askTwenty();
+      await target.start();
+    }
+    await askTwenty();
+    client.destroy();
+    await gateway.stop();
+    await first.stop();
+    await second.stop();
   });
 
   it("184 a target whose health check fails gets nothing until it passes again", async () => {
