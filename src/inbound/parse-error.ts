@@ -1,4 +1,5 @@
 import { type Fault, fault } from "../faults/fault.ts";
+import { malformedField } from "../faults/malformed-field.ts";
 import { fieldsTooLarge, targetTooLong } from "../faults/too-much.ts";
 import type { ListenerLimits } from "./listener.ts";
 
@@ -25,9 +26,42 @@ export function faultOfParseError(error: ParseError, limits: ParserLimits): Faul
     const detail = "The request target holds characters that it may not, or does not begin with a slash";
     return fault("user:bad_request:ambiguous_path", { detail, location: "path", cause: code });
   }
-  const detail = "The request is not valid HTTP/1.1";
-  return fault("user:bad_request:invalid_request", { detail, cause: code });
+  if (code === "HPE_INVALID_HEADER_TOKEN") return malformedField(code);
+  const { detail, location } = REASONS[code ?? ""] ?? { detail: "The request is not valid HTTP/1.1" };
+  return fault("user:bad_request:invalid_request", {
+    detail,
+    cause: code,
+    ...(location !== undefined && { location }),
+  });
 }
+
+interface Reason {
+  readonly detail: string;
+  readonly location?: string;
+}
+
+const LINE_END: Reason = { detail: "Every line must end in CR and LF" };
+
+/** By llhttp's codes: what to tell of bytes that `head.ts` never gets to see. */
+const REASONS: Readonly<Record<string, Reason>> = {
+  HPE_UNEXPECTED_CONTENT_LENGTH: {
+    detail: "The request has more than one Content-Length field",
+    location: "headers.content-length",
+  },
+  HPE_INVALID_CONTENT_LENGTH: {
+    detail: "Content-Length must be one number of bytes, in digits, and without Transfer-Encoding",
+    location: "headers.content-length",
+  },
+  HPE_INVALID_TRANSFER_ENCODING: {
+    detail: "The only transfer coding is chunked, by itself and without Content-Length",
+    location: "headers.transfer-encoding",
+  },
+  HPE_CR_EXPECTED: LINE_END,
+  HPE_LF_EXPECTED: LINE_END,
+  HPE_INVALID_VERSION: LINE_END,
+  HPE_INVALID_METHOD: { detail: "The request line does not begin with a method of HTTP" },
+  HPE_INVALID_CHUNK_SIZE: { detail: "The size of a chunk must be a number in hexadecimal digits", location: "body" },
+};
 
 /** The version itself may be one of ours, but a bare LF or a space follows it. */
 function endsLineBadly({ rawPacket, bytesParsed }: ParseError): boolean {
