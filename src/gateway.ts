@@ -6,7 +6,7 @@ import type { FaultCode } from "./faults/catalogue.ts";
 import { type Envelope, formatEnvelope } from "./faults/envelope.ts";
 import { type Fault, fault, isFault } from "./faults/fault.ts";
 import type { Forwarder, ForwardOutcome } from "./forward/forwarder.ts";
-import { headerValue, type RequestHead, readHead } from "./head.ts";
+import { hasNoHopLeft, headerValue, type RequestHead, readHead } from "./head.ts";
 import { readBody } from "./inbound/body.ts";
 import type { RequestHandler } from "./inbound/listener.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -140,7 +140,7 @@ export class Gateway implements RequestHandler {
     const { forwarder } = this.#options;
     const { snapshot, upgradeRest } = exchange;
     if (snapshot === null) return;
-    if (endsHere(exchange)) return answerOptions(exchange);
+    if (exchange.head !== null && hasNoHopLeft(exchange.head)) return answerOptions(exchange);
     const { upstreams } = snapshot;
     if (upgradeRest === null) forwarder.forward(exchange, verdict, upstreams, this.#forwarded);
     else forwarder.upgrade(exchange, verdict, upstreams, exchange.socket, upgradeRest, this.#forwarded);
@@ -231,11 +231,6 @@ function hasBody({ head, client }: Exchange): boolean {
 function maySendBody({ headers, rawHeaders }: IncomingMessage): boolean {
   if (rawHeaders.length >= 2 * 1000) return true;
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
-}
-
-/** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */
-function endsHere({ head, client }: Exchange): boolean {
-  return client.method === "OPTIONS" && head !== null && /^0+$/.test(headerValue(head, "max-forwards") ?? "");
 }
 
 /** `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7): it is answered here and reaches no upstream. */

@@ -377,6 +377,11 @@ function asksWebSocket({ upgrade }: Fields, body: BodyFraming): boolean {
   return upgrade !== null && /^websocket$/i.test(upgrade);
 }
 
+/** RFC 9110 section 7.6.2: an OPTIONS with no hop left is answered by whoever holds it. */
+export function hasNoHopLeft(head: RequestHead): boolean {
+  return head.method === "OPTIONS" && /^0+$/.test(headerValue(head, "max-forwards") ?? "");
+}
+
 /** RFC 9110 section 7.6.2: a hop that can not count it down could not stop at the last one. True where there is none. */
 function countsHops(rawHeaders: readonly string[]): boolean {
   const values = rawHeaders.filter(

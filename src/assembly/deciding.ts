@@ -50,7 +50,10 @@ export async function openDeciding(
 
 const UNHEARD = { lookup: () => {}, redisUp: () => {}, revocationLag: () => {} };
 
-/** As if the client had connected from this machine. */
+/** Whoever asks is on this machine. */
+const ASKED_FROM = "127.0.0.1";
+
+/** As if the client had connected from there. */
 function contextOf(
   { config, compiled }: Prepared,
   head: RequestHead,
@@ -62,9 +65,9 @@ function contextOf(
   return {
     requestId,
     via: `1.1 sentinel (${INSTANCE})`,
-    clientIp: "127.0.0.1",
-    trustedPeer: false,
-    peerAddress: "127.0.0.1",
+    clientIp: ASKED_FROM,
+    trustedPeer: compiled.trustedProxies.check(ASKED_FROM, "ipv4"),
+    peerAddress: ASKED_FROM,
     scheme: config.tls === undefined ? "http" : "https",
     port: listen.kind === "tcp" ? listen.port : 0,
     authority: target === undefined ? "" : target.url.replace(/^https?:\/\//, ""),
@@ -72,6 +75,6 @@ function contextOf(
     authorization: route.authorization,
     principal: route.access.kind === "open" || record === null ? null : principalOf(record),
     body: body === null ? head.body : { kind: "length", bytes: body.length },
-    upgrade: false,
+    upgrade: head.upgradeWebSocket && route.websocket,
   };
 }

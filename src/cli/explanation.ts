@@ -6,12 +6,14 @@ import { decide, type Verdict } from "../decide.ts";
 import { formatFaultCode } from "../faults/catalogue.ts";
 import { type EnvelopeSettings, formatEnvelope } from "../faults/envelope.ts";
 import { type Fault, isFault } from "../faults/fault.ts";
+import { malformedField } from "../faults/malformed-field.ts";
 import { bodyTooLarge } from "../faults/too-much.ts";
 import { buildRequestHeaders } from "../forward/request-headers.ts";
-import { type RequestHead, readHead } from "../head.ts";
+import { hasNoHopLeft, type RequestHead, readHead } from "../head.ts";
 import { explainMalformed } from "../keys/malformed-bearer.ts";
 import type { KeyRecord } from "../keys/root-key.ts";
 import { SourceUnavailable, type Tier } from "../keys/source.ts";
+import { isFieldValue, isToken } from "../octets.ts";
 import { createPermission, formatPermission, grantFor, type Permission } from "../permissions/permission.ts";
 import type { PermissionQuery } from "../permissions/query.ts";
 import { formatPlaceholder } from "../permissions/resource-id.ts";
@@ -47,7 +49,7 @@ export interface Explanation {
   readonly required: readonly ExplainedTuple[];
   readonly verdict: {
     readonly admitted: boolean;
-    /** As the metric and the log spell it: `allowed`, `missing`, ...; null for refusals before a verdict. */
+    /** As the metric and the log spell it: `allowed`, `missing`, ...; null for refusals that are not for the key. */
     readonly outcome: Verdict["label"];
     readonly code: string | null;
     readonly detail: string | null;
@@ -106,10 +108,12 @@ export async function explain(described: DescribedRequest, io: CommandIo): Promi
   const { deciding } = opened;
   try {
     const asksGateway = described.method === "OPTIONS" && target === "*";
-    const head = readHead(described.method, asksGateway ? "/" : target, "1.1", rawHeaders, deciding.head);
+    const head = isReadable(rawHeaders)
+      ? readHead(described.method, asksGateway ? "/" : target, "1.1", rawHeaders, deciding.head)
+      : malformedField();
     if (isFault(head)) return explainRefusal(null, { ...UNCLEAN, fault: head }, deciding, described, notes);
     if (asksGateway) return explainOptions(head, described, notes);
-    const verdict = await decide(head, deciding, async (maxBytes) => bodyOf(described, maxBytes));
+    const verdict = await decide(head, deciding, async (maxBytes) => bodyOf(head, described, maxBytes));
     if (verdict.kind === "admit") return explainAdmission(head, verdict, described, notes, deciding);
     const more = [...notes, ...notesOn(verdict, head, deciding)];
     return explainRefusal(head, verdict, deciding, described, more);
@@ -132,6 +136,11 @@ const UNROUTED = {
 
 const UNCLEAN = { kind: "refuse", label: null, ...UNROUTED } as const satisfies Omit<Refusal, "fault">;
 
+/** Whether fields are such as Node's parser hands on; nothing else gets to be a head. */
+function isReadable(rawHeaders: readonly string[]): boolean {
+  return rawHeaders.every((text, index) => (index % 2 === 0 ? isToken(text) : isFieldValue(text)));
+}
+
 /** Stands where an id of the exchange would be made. */
 const REQUEST_ID = "req_000000000000000";
 
@@ -149,7 +158,13 @@ function explainOptions(head: RequestHead, described: DescribedRequest, notes: r
   return {
     ...common(head, UNROUTED, described, notes),
     request: { method: described.method, host: head.hostField, path: "*", query: "" },
-    verdict: { admitted: true, outcome: null, code: null, detail: "OPTIONS * asks about the gateway itself" },
+    ...answeredHere(null, "OPTIONS * asks about the gateway itself"),
+  };
+}
+
+function answeredHere(outcome: Verdict["label"], detail: string): Pick<Explanation, "verdict" | "upstream" | "answer"> {
+  return {
+    verdict: { admitted: true, outcome, code: null, detail },
     upstream: null,
     answer: {
       status: 204,
@@ -170,6 +185,15 @@ function explainAdmission(
   notes: readonly string[],
   deciding: Deciding,
 ): Explanation {
+  if (hasNoHopLeft(head)) {
+    const here = answeredHere(verdict.label, "Max-Forwards allows no further hop: the gateway answers itself");
+    return { ...common(head, verdict, described, notes), ...here };
+  }
+  const { maxBodyBytes } = verdict.route;
+  if (bodyBytes(head, described) > maxBodyBytes) {
+    const refusal: Refusal = { ...verdict, kind: "refuse", label: null, fault: bodyTooLarge(maxBodyBytes) };
+    return explainRefusal(head, refusal, deciding, described, notes);
+  }
   const headers = buildRequestHeaders(head, deciding.headersContext(head, verdict, REQUEST_ID));
   return {
     ...common(head, verdict, described, notes),
@@ -205,7 +229,7 @@ function explainRefusal(
       status: envelope.status,
       reason: STATUS_CODES[envelope.status] ?? "",
       headers: fields(envelope.headers),
-      body: envelope.body,
+      body: described.method === "HEAD" ? "" : envelope.body,
     },
   };
 }
@@ -303,10 +327,14 @@ function splitField(field: string): [string, string] {
   return [field.slice(0, colon), Buffer.from(field.slice(colon + 1).trim(), "utf8").toString("latin1")];
 }
 
-function bodyOf({ body }: DescribedRequest, maxBytes: number): Buffer | Fault {
-  const bytes = Buffer.from(body ?? "", "utf8");
-  if (bytes.length <= maxBytes) return bytes;
-  return bodyTooLarge(maxBytes);
+function bodyOf(head: RequestHead, described: DescribedRequest, maxBytes: number): Buffer | Fault {
+  if (bodyBytes(head, described) > maxBytes) return bodyTooLarge(maxBytes);
+  return Buffer.from(described.body ?? "", "utf8");
+}
+
+/** A length that is announced is believed: the gateway refuses by it, before it has seen the body. */
+function bodyBytes({ body }: RequestHead, described: DescribedRequest): number {
+  return body.kind === "length" ? body.bytes : Buffer.byteLength(described.body ?? "");
 }
 
 function fields(flat: readonly string[]): Field[] {

@@ -1,8 +1,9 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parse, stringify } from "yaml";
 import { freePort } from "../support/free-port.ts";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
 import { keyringKey } from "../support/keyring.ts";
@@ -70,6 +71,8 @@ beforeAll(async () => {
         { name: "hosted", match: { host: "api.example.com", path: "/hosted" }, permissions: "x.y.z", ...to },
         { name: "health", match: { path: "/health" }, auth: "none", ...to },
         { name: "rest", match: { pathPrefix: "/rest" }, rewrite: { stripPrefix: "/rest" }, ...to },
+        { name: "small", match: { path: "/small" }, maxBodySize: "8B", ...to },
+        { name: "socket", match: { path: "/socket" }, websocket: true, ...to },
       ],
     },
   });
@@ -87,7 +90,8 @@ function explainIt(method: string, url: string, headers: readonly string[], body
 
 interface Told {
   readonly verdict: { readonly admitted: boolean; readonly detail: string | null };
-  readonly answer: { readonly status: number } | null;
+  readonly answer: { readonly status: number; readonly body: string } | null;
+  readonly upstream: { readonly headers: readonly (readonly [name: string, value: string])[] } | null;
   readonly notes: readonly string[];
 }
 
@@ -150,11 +154,19 @@ describe("sentinel explain says what the gateway answers", () => {
     ["another transfer coding", "GET", "/health", ["Transfer-Encoding: gzip"]],
     ["a target that is too long", "GET", `/health?${"a".repeat(9000)}`, []],
     ["another expectation", "GET", "/health", ["Expect: 200-ok"]],
+    ["a body as large as the route takes", "POST", "/small", [key("one")], "12345678"],
+    ["a body that is larger", "POST", "/small", [key("one")], "123456789"],
+    ["a body that is larger, without a key", "POST", "/small", [], "123456789"],
+    ["OPTIONS with no hop left", "OPTIONS", "/health", ["Max-Forwards: 0"]],
+    ["HEAD that is refused", "HEAD", "/all", []],
+    ["a space before the colon", "GET", "/health", ["X-Id : q1"]],
+    ["a control character in a field", "GET", "/health", ["X-Id: q\u00011"]],
   ])("%s", async (_, method, url, headers, body) => {
     const { status, out, err } = await explainIt(method, url, [at, ...headers], body);
     const told = JSON.parse(out) as Told;
     const answer = await askIt(method, url, [at, ...headers], body);
     expect(told.answer?.status ?? 200).toBe(answer.status);
+    expect((told.answer?.body ?? "") !== "").toBe(answer.status >= 400 && answer.body.length > 0);
     expect(told.verdict.admitted).toBe(answer.status < 400);
     expect(status).toBe(answer.status < 400 ? 0 : 1);
     if (answer.status >= 400 && method !== "HEAD") {
@@ -163,6 +175,31 @@ describe("sentinel explain says what the gateway answers", () => {
     }
     for (const secret of Object.values(KEYS)) expect(out + err).not.toContain(secret.slice("unkey_".length));
   });
+});
+
+async function upstreamFields(url: string, headers: readonly string[], config = "sentinel.yaml") {
+  const given = [key("one"), ...headers].flatMap((field) => ["-H", field]);
+  const { out } = await runCommand(["explain", "-c", join(gateway.folder, config), "GET", url, ...given, "--json"]);
+  return (JSON.parse(out) as Told).upstream?.headers.map((field) => field.join(": "));
+}
+
+const HANDSHAKE = ["Connection: Upgrade", "Upgrade: websocket"];
+
+it("sentinel explain shows the Upgrade of a WebSocket where the route lets it through", async () => {
+  expect(await upstreamFields("/socket", HANDSHAKE)).toEqual(expect.arrayContaining(HANDSHAKE));
+  expect(await upstreamFields("/rest", HANDSHAKE)).not.toContain("Upgrade: websocket");
+});
+
+it("sentinel explain believes X-Forwarded-* where the gateway would believe this machine", async () => {
+  const told = ["X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https"];
+  expect(await upstreamFields("/rest", told)).toEqual(
+    expect.arrayContaining(["X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"]),
+  );
+  const text = readFileSync(join(gateway.folder, "sentinel.yaml"), "utf8");
+  writeFileSync(join(gateway.folder, "trusting.yaml"), stringify({ ...parse(text), trustedProxies: ["127.0.0.0/8"] }));
+  expect(await upstreamFields("/rest", told, "trusting.yaml")).toEqual(
+    expect.arrayContaining(["X-Forwarded-For: 192.0.2.7, 127.0.0.1", "X-Forwarded-Proto: https"]),
+  );
 });
 
 it("sentinel explain says why credentials are malformed", async () => {
