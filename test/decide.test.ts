@@ -32,6 +32,16 @@ describe("deciding", () => {
     });
   });
 
+  it.each(["/nothing%2Felse", "/nothing;else"])(
+    "refuses %s as it is, where there is no route to allow it",
+    (target) => {
+      expect(now(decide(head("GET", target), context({}), noBody))).toMatchObject({
+        label: null,
+        fault: { code: "user:bad_request:ambiguous_path" },
+      });
+    },
+  );
+
   it("never looks a malformed key up", () => {
     const source = sourceOf(() => {
       throw new Error("no key was to be looked up");
@@ -209,7 +219,32 @@ describe("deciding", () => {
       errors: [],
     } as const;
     const verdict = await decide(request, context({ record: record({}) }), async () => tooLarge);
-    expect(verdict).toMatchObject({ kind: "refuse", label: null, fault: tooLarge });
+    expect(verdict).toMatchObject({ kind: "refuse", label: null, fault: tooLarge, record: { id: "key_test" } });
+  });
+
+  it("counts a body that can not be read as no verdict on the key", async () => {
+    const verdict = await decide(creation(), context({ record: record({}) }), async () => Buffer.from("{"));
+    expect(verdict).toMatchObject({
+      kind: "refuse",
+      label: null,
+      fault: { code: "user:bad_request:invalid_body" },
+      record: { id: "key_test" },
+    });
+  });
+
+  it.each<[string, readonly string[], string]>([
+    ["refuses one that is", ["Content-Encoding", "gzip"], "refuse"],
+    [
+      "refuses one that is said to be twice",
+      ["Content-Encoding", "identity", "Content-Encoding", "identity"],
+      "refuse",
+    ],
+    ["takes one that is said not to be", ["Content-Encoding", "Identity"], "admit"],
+  ])("reads an id of no coded body: %s", async (_what, extra, kind) => {
+    const request = head("POST", "/keys", { extra: ["Content-Type", "application/json", ...extra] });
+    const granted = record({ permissions: ["api.*.create_key"] });
+    const verdict = await decide(request, context({ record: granted }), async () => Buffer.from('{"apiId":"a"}'));
+    expect(verdict.kind).toBe(kind);
   });
 
   it.each([

@@ -85,6 +85,13 @@ describe("a clean head", () => {
     expect(read({ headers: fields(101) })).toMatchObject({ detail: expect.stringContaining("100") });
   });
 
+  it("takes fields of 16384 bytes, each with a colon, a space and a line end, and says the limit for more", () => {
+    const fields = (bytes: number) => ["Host", "gw", "X-A", "a".repeat(bytes - "Host: gw\r\nX-A: \r\n".length)];
+    clean({ headers: fields(16_384) });
+    expect(codeOf({ headers: fields(16_385) })).toBe("headers_too_large");
+    expect(read({ headers: fields(16_385) })).toMatchObject({ detail: expect.stringContaining("16384") });
+  });
+
   it("takes a target of 8192 bytes, and says the limit for more", () => {
     clean({ target: `/${"a".repeat(8191)}` });
     expect(codeOf({ target: `/${"a".repeat(8192)}` })).toBe("target_too_long");
@@ -394,6 +401,19 @@ describe("reading fields by name", () => {
     expect([headerValue(head, "x-a"), headerCount(head, "x-a")]).toEqual([null, 2]);
     expect([headerValue(head, "x-b"), headerCount(head, "x-b")]).toEqual([null, 2]);
     expect([headerValue(head, "x-c"), headerCount(head, "x-c")]).toEqual([null, 0]);
+  });
+
+  it("takes one that Connection names for absent, however often it is there", () => {
+    const named = clean({ headers: ["Connection", "x-a", "X-A", "1", "X-A", "2"] });
+    expect([headerValue(named, "x-a"), headerCount(named, "x-a")]).toEqual([null, 0]);
+  });
+
+  it("takes no name with a letter or digit in the hyphen's place for it", () => {
+    const others = clean({
+      headers: ["ContentxLength", "1", "Content0Type", "x", "TransferxEncoding", "x", "X5A", "1"],
+    });
+    expect([others.body, others.contentType]).toEqual([{ kind: "none" }, null]);
+    expect(headerCount(others, "x-a")).toBe(0);
   });
 
   it("normalises names as servers that can not tell the spellings apart do", () => {

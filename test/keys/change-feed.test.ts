@@ -264,6 +264,14 @@ describe("a follower of changes", () => {
     expect(log.acknowledged).toHaveLength(3);
   });
 
+  it("gives one at once when the clock was set back, rather than none for as long", async () => {
+    const { log, feed, clock } = setUp();
+    await feed.step();
+    clock.step(-3_600_000);
+    await feed.step();
+    expect(log.acknowledged).toHaveLength(2);
+  });
+
   it("repeats by itself once started, and ends when closed", async () => {
     const { log, feed, acts } = setUp();
     const seen = new Promise<void>((resolve) => {

@@ -82,6 +82,8 @@ describe("a key service", () => {
     expect(asked[0]?.headers).toMatchObject({
       authorization: "Bearer service-token",
       "content-type": "application/json",
+      // Nothing here could read another.
+      "accept-encoding": "identity",
     });
     expect(observer.count("http", "hit")).toBe(1);
   });

@@ -115,6 +115,47 @@ describe("memory", () => {
     await expect(found).rejects.toBe(DOWN);
   });
 
+  it("forgets the record of a key that the origin no longer knows: an outage after it is no acceptance", async () => {
+    const { memory, origin, clock, learn } = setUp();
+    await learn("a");
+    clock.advance(10_000);
+    expect((await learn("a", false)).record).toBeNull();
+    expect((memory.find(A) as Lookup).record).toBeNull();
+    clock.advance(5000);
+    const found = memory.find(A);
+    await settled();
+    origin.asked[2]?.fail(DOWN);
+    await expect(found).rejects.toBe(DOWN);
+  });
+
+  it("does not keep an absence alive for who asks again and again", async () => {
+    const { memory, origin, clock, learn } = setUp();
+    await learn("a", false);
+    clock.advance(4999);
+    memory.find(A);
+    await settled();
+    expect(origin.asked).toHaveLength(1);
+    clock.advance(1);
+    expect(memory.find(A)).toBeInstanceOf(Promise);
+  });
+
+  it("waits with another refresh after one that failed", async () => {
+    const { memory, origin, clock, learn } = setUp();
+    await learn("a");
+    clock.advance(9000);
+    memory.find(A);
+    await settled();
+    origin.asked[1]?.fail(DOWN);
+    await settled();
+    memory.find(A);
+    await settled();
+    expect(origin.asked).toHaveLength(2);
+    clock.advance(900);
+    memory.find(A);
+    await settled();
+    expect(origin.asked).toHaveLength(3);
+  });
+
   it("turns an error nobody foresaw into can-not-tell, with its cause", async () => {
     const { memory, origin } = setUp();
     const found = memory.find(A);
@@ -227,6 +268,35 @@ describe("the age of a record", () => {
     await found;
     clock.advance(4999);
     expect(memory.find(A)).not.toBeInstanceOf(Promise);
+    clock.advance(1);
+    expect(memory.find(A)).toBeInstanceOf(Promise);
+  });
+
+  it("counts from there while the origin can not tell, too", async () => {
+    const { memory, origin, clock } = setUp();
+    const found = memory.find(A);
+    await settled();
+    origin.asked[0]?.answer(recordOf("a"), clock.wall - 299_000);
+    await found;
+    const late = memory.find(A);
+    await settled();
+    origin.asked[1]?.fail(DOWN);
+    expect((await late).record?.id).toBe("key_a");
+    clock.advance(1000);
+    const tooLate = memory.find(A);
+    await settled();
+    origin.asked[2]?.fail(DOWN);
+    await expect(tooLate).rejects.toBe(DOWN);
+  });
+
+  it("is the age of an absence, too", async () => {
+    const { memory, origin, clock } = setUp();
+    const found = memory.find(A);
+    await settled();
+    origin.asked[0]?.answer(null, clock.wall - 4000);
+    await found;
+    clock.advance(999);
+    expect((memory.find(A) as Lookup).record).toBeNull();
     clock.advance(1);
     expect(memory.find(A)).toBeInstanceOf(Promise);
   });

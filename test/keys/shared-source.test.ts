@@ -200,6 +200,36 @@ describeRedis("shared copies in Redis", () => {
     await until("asked", () => gap.origin.asked.length === 1);
   });
 
+  it("are not believed when the change comes while they are being read", async () => {
+    const { source, origin, clock } = setUp();
+    await redis.call("SET", key, encodeCopy(recordOf("a"), clock.wall));
+    const found = source.find(A);
+    source.invalidate(A, "5-0");
+    await until("asked", () => origin.asked.length === 1);
+    origin.asked[0]?.answer(null);
+    expect((await found).record).toBeNull();
+  });
+
+  it("are believed at the start, when there was nothing to miss", async () => {
+    const { source, origin, clock } = setUp();
+    await redis.call("SET", key, encodeCopy(recordOf("a"), clock.wall));
+    source.dropAll(false);
+    expect((await source.find(A)).tier).toBe("redis");
+    expect(origin.asked).toHaveLength(0);
+  });
+
+  it("are not written of an answer that took so long that the mark of a change may be gone", async () => {
+    const { source, origin, clock } = setUp();
+    const found = source.find(A);
+    await until("asked", () => origin.asked.length === 1);
+    clock.advance(SETTINGS.forgottenMs / 2);
+    origin.asked[0]?.answer(recordOf("a"));
+    expect((await found).record?.id).toBe("key_a");
+    await redis.call("PING");
+    await redis.call("PING");
+    expect(server.cli("DBSIZE")).toBe("0");
+  });
+
   it("are asked for again of the service for as long as a copy may live when the mark could not be written", async () => {
     const { source, origin, clock } = setUp();
     // Redis' own record: no mark is put over it, so what is there can not be told from what was there.

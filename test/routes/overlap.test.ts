@@ -65,6 +65,7 @@ describe("an open route covers a guarded one", () => {
     ["some methods", { methods: ["GET", "POST"], pathPrefix: "/" }, { path: "/a", methods: ["POST"] }],
     ["all methods of some", { path: "/a" }, { path: "/a", methods: ["POST"] }],
     ["fewer headers", { path: "/a" }, { path: "/a", headers: { v: "1" } }],
+    ["as many", { path: "/a", headers: { v: "1" } }, { path: "/a", headers: { w: "1" } }],
   ])("%s", (_, a, b) => {
     expect(overlaps(open(a), b)).toEqual(["r0 r1"]);
     expect(overlaps(b, open(a))).toEqual(["r1 r0"]);
