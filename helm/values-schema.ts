@@ -185,8 +185,9 @@ const VALUES: Schema = closed({
   sidecar: closed({ resources: anything }),
   tests: closed({ enabled: flag }),
   extraObjects: { type: "array", items: { type: ["object", "string"] } },
-  // Given to every subchart by Helm.
+  // Given to every subchart by Helm, and what the `condition` of a dependency usually names: neither is read here.
   global: anything,
+  enabled: flag,
 });
 
 /** The configuration's schema, but for what the chart fills in: that is not required. */

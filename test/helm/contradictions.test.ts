@@ -127,6 +127,16 @@ const CONTRADICTIONS: readonly (readonly [name: string, values: Values, said: st
     { mode: "sidecar", ingress: { enabled: true, hosts: [{ host: "a" }] } },
     "`ingress` is enabled, but `mode` is sidecar",
   ],
+  [
+    "labels of everything that Services select by",
+    { commonLabels: { "app.kubernetes.io/name": "edge" } },
+    "`commonLabels` names app.kubernetes.io/name, by which the Service finds the pods: leave it out, or give `nameOverride`.",
+  ],
+  [
+    "labels of pods that Services select by",
+    { podLabels: { "app.kubernetes.io/instance": "edge" } },
+    "`podLabels` names app.kubernetes.io/instance, by which the Service finds the pods: leave it out.",
+  ],
   ["a sidecar beside nothing", { mode: "sidecar" }, "no upstream is on 127.0.0.1"],
 ];
 
@@ -164,6 +174,13 @@ describeWith("helm")("the chart accepts", () => {
     ["an address of both families", { config: { ...CONFIG, listen: "[::]:8080" } }],
     ["an address from the environment", { config: { ...CONFIG, listen: "$" + "{LISTEN:-0.0.0.0:8080}" } }],
     ["what Helm gives a subchart", { global: { anything: true } }],
+    ["what a parent chart's condition names", { enabled: true }],
+    ["no probe", { startupProbe: null, livenessProbe: null, readinessProbe: null }],
+    ["no security context", { podSecurityContext: null, securityContext: null }],
+    [
+      "no labels and annotations",
+      { commonLabels: null, commonAnnotations: null, podLabels: null, podAnnotations: null },
+    ],
     ["a budget in per cent", { podDisruptionBudget: { minAvailable: "50%" } }],
     ["exactly the time that the drain takes and 5 s", { terminationGracePeriodSeconds: 30 }],
   ])("%s", async (_, values) => {

@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { beforeAll, expect, it } from "vitest";
+import { parse } from "yaml";
 import {
   CHART,
   CI_VALUES,
@@ -6,6 +8,7 @@ import {
   describeWith,
   findSchemas,
   makeCertificate,
+  objectOf,
   podSpecsOf,
   type Rendered,
   readObjects,
@@ -83,6 +86,37 @@ describeHelm.each([...CI_VALUES])("the chart with ci/%s-values.yaml", (name, fil
     const minimal = CI_VALUES.get("minimal") as string;
     const golden = name === "minimal" ? shown : diffLines(elide(await renderText(minimal)), shown);
     await expect(golden).toMatchFileSnapshot(`golden/${name}.${name === "minimal" ? "yaml" : "diff"}`);
+  });
+});
+
+const MINIMAL = CI_VALUES.get("minimal") as string;
+
+describeHelm("what strict readers of YAML refuse", () => {
+  it.each(["true", "null", "2026", "1e3"])("a release called %s, which is text all the same", async (name) => {
+    for (const { metadata, spec } of readObjects(await renderText(MINIMAL, CHART, { name, namespace: "1234" }))) {
+      expect([metadata.namespace, metadata.labels?.["app.kubernetes.io/instance"]]).toEqual(["1234", name]);
+      const selector = JSON.stringify(spec?.selector ?? "instance");
+      expect(selector.includes(`"${name}"`) || !selector.includes('instance":')).toBe(true);
+    }
+  });
+
+  it("a label or annotation that is given twice: what is said of one object counts", async () => {
+    const given = {
+      ...(parse(readFileSync(MINIMAL, "utf8")) as object),
+      commonLabels: { release: "common", "app.kubernetes.io/version": "common" },
+      podLabels: { release: "pods" },
+      podAnnotations: { "kubectl.kubernetes.io/default-container": "mine" },
+      serviceMonitor: { enabled: true, labels: { release: "prometheus" } },
+    };
+    const objects = readObjects(await renderText(given));
+    const { template } = objectOf(objects, "Deployment").spec ?? {};
+    expect(objectOf(objects, "ServiceMonitor").metadata.labels?.release).toBe("prometheus");
+    expect(objectOf(objects, "ConfigMap").metadata.labels).toMatchObject({
+      release: "common",
+      "app.kubernetes.io/version": "common",
+    });
+    expect(template?.metadata?.labels?.release).toBe("pods");
+    expect(template?.metadata?.annotations?.["kubectl.kubernetes.io/default-container"]).toBe("mine");
   });
 });
 

@@ -84,7 +84,7 @@ describeHelm("pods are replaced for what a running gateway can not take up, and 
 
   it("a new version of the chart alone replaces none", async () => {
     const labels = objectOf(await render(BASE), "Deployment").spec?.template?.metadata?.labels ?? {};
-    expect(Object.keys(labels)).toEqual(["app.kubernetes.io/name", "app.kubernetes.io/instance"]);
+    expect(Object.keys(labels)).toEqual(["app.kubernetes.io/instance", "app.kubernetes.io/name"]);
   });
 });
 

@@ -110,5 +110,7 @@ describeWith("helm")("of upstreams and routes", () => {
     const config = { ...configOf(route, { ...route, upstream: "orders", match: { path: `/${name}` } }) };
     expect(await render(values(config))).not.toEqual([]);
     expect(await render(values(target(name)))).not.toEqual([]);
+    const paths = ["/$" + "{FIRST}", "/$" + "{SECOND}"].map((path) => ({ match: { path } }));
+    expect(await render(values(configOf(...paths)))).not.toEqual([]);
   });
 });

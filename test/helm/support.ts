@@ -68,6 +68,7 @@ export interface Rendered {
   readonly kind: string;
   readonly metadata: {
     readonly name: string;
+    readonly namespace?: string;
     readonly labels?: Record<string, string>;
     readonly annotations?: Record<string, string>;
   };
@@ -82,9 +83,13 @@ interface Spec extends Partial<PodSpec> {
 }
 
 /** Renders the chart with values given as a file's name or as a mapping. Rejects with what Helm said. */
-export async function renderText(values: string | Readonly<Record<string, unknown>>, chart = CHART): Promise<string> {
+export async function renderText(
+  values: string | Readonly<Record<string, unknown>>,
+  chart = CHART,
+  { name, namespace } = { name: "demo", namespace: "gateways" },
+): Promise<string> {
   const isFile = typeof values === "string";
-  const args = ["template", "demo", chart, "--namespace", "gateways", "--values", isFile ? values : "-"];
+  const args = ["template", name, chart, "--namespace", namespace, "--values", isFile ? values : "-"];
   const { status, stdout, stderr } = await run("helm", args, isFile ? "" : JSON.stringify(values));
   if (status !== 0) throw new Error(stderr);
   return stdout;

@@ -52,6 +52,15 @@
 {{- $found = append $found "`containerPorts.http` and `containerPorts.admin` are the same: clients and operators need a port each." }}
 {{- end }}
 
+{{- /* What Services and budgets find pods by */}}
+{{- range $name, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels }}
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
+{{- if hasKey (default dict $labels) $label }}
+{{- $found = append $found (printf "`%s` names %s, by which the Service finds the pods: leave it out%s." $name $label (eq $label "app.kubernetes.io/name" | ternary ", or give `nameOverride`" "")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* The end of a pod */}}
 {{- $drain := include "sentinel.drainSeconds" . }}
 {{- if and .Values.terminationGracePeriodSeconds (ne $drain "unknown") (lt (int .Values.terminationGracePeriodSeconds) (add (atoi $drain) 5)) }}

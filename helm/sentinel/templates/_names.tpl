@@ -36,35 +36,32 @@
 
 {{/* By which Services and the like find the pods: never changes while a release lives. */}}
 {{- define "sentinel.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "sentinel.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{- /* toYaml puts quotes around a release that is called 2026 or true. */}}
+{{- toYaml (dict "app.kubernetes.io/name" (include "sentinel.name" .) "app.kubernetes.io/instance" .Release.Name) }}
 {{- end }}
 
 {{/* Labels of everything but pods that a selector could mistake for gateways. */}}
 {{- define "sentinel.ownLabels" -}}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- end }}
-
-{{- define "sentinel.labels" -}}
-{{ include "sentinel.selectorLabels" . }}
-{{ include "sentinel.ownLabels" . }}
+{{- $own := dict
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+}}
+{{- toYaml (merge (dict) (default dict .Values.commonLabels) $own) }}
 {{- end }}
 
-{{/* The metadata of one object: (dict "root" $ "name" N "labels" {} "annotations" {}). */}}
+{{/*
+The metadata of one object: (dict "root" $ "name" N "labels" {} "annotations" {}). Each name is there once: what is said of
+this object before what is said of all.
+*/}}
 {{- define "sentinel.metadata" -}}
-{{- $annotations := merge (dict) (default dict .annotations) .root.Values.commonAnnotations -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+{{- $annotations := merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) -}}
+{{- $own := fromYaml (include "sentinel.ownLabels" .root) -}}
+{{- $labels := merge (fromYaml (include "sentinel.selectorLabels" .root)) (default dict .labels) $own -}}
+name: {{ toYaml .name }}
+namespace: {{ toYaml .root.Release.Namespace }}
 labels:
-  {{- include "sentinel.labels" .root | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

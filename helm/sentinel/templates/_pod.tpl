@@ -19,8 +19,10 @@ envFrom:
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with $root.Values.securityContext }}
 securityContext:
-  {{- toYaml $root.Values.securityContext | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumeMounts:
   - name: sentinel-config
     mountPath: /etc/sentinel/config
@@ -50,20 +52,27 @@ ports:
   - name: {{ $admin }}
     containerPort: {{ .Values.containerPorts.admin }}
     protocol: TCP
+{{- /* `null` takes one out. */}}
+{{- with .Values.startupProbe }}
 startupProbe:
   httpGet: { path: /livez, port: {{ $admin }} }
-  {{- toYaml .Values.startupProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.livenessProbe }}
 livenessProbe:
   httpGet: { path: /livez, port: {{ $admin }} }
-  {{- toYaml .Values.livenessProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.readinessProbe }}
 readinessProbe:
   httpGet: { path: /readyz, port: {{ $admin }} }
-  {{- toYaml .Values.readinessProbe | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "sentinel.volumes" -}}
 {{- /* Without an fsGroup the files of a Secret are root's: then everyone in the container, which is Sentinel, may read. */}}
-{{- $isGroups := and (eq .Values.mode "gateway") (hasKey .Values.podSecurityContext "fsGroup") }}
+{{- $isGroups := and (eq .Values.mode "gateway") (hasKey (default dict .Values.podSecurityContext) "fsGroup") }}
 {{- $mode := $isGroups | ternary "0440" "0444" -}}
 - name: sentinel-config
   configMap:

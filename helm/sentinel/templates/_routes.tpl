@@ -60,7 +60,7 @@ is filled from the environment (`${NAME}`) is left to the pod.
 {{- end }}
 {{- end }}
 {{- end }}
-{{- $shape := toJson (list (lower (default "" $match.host)) (hasKey $match "path") (regexReplaceAll "\\{[^{}]*\\}" $path "{}") (sortAlpha (default list $match.methods)) (default dict $match.headers)) }}
+{{- $shape := toJson (list (lower (default "" $match.host)) (hasKey $match "path") (regexReplaceAll "/\\{[^{}]*\\}" $path "/{}") (sortAlpha (default list $match.methods)) (default dict $match.headers)) }}
 {{- if hasKey $seen $shape }}
 {{- $found = append $found (printf "The routes %s and %s can not be told apart: give one another path, host, methods or headers." (get $seen $shape) $route.name) }}
 {{- end }}
