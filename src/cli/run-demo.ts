@@ -23,6 +23,7 @@ export async function runDemo(port: string | null, io: CommandIo): Promise<ExitS
     await writeFile(configPath, configuration(listenPort, (echo.address() as AddressInfo).port));
     return await runUntilSignalled(configPath, io, {
       logTo: "stderr",
+      endsWithTerminal: true,
       onListening: () => io.out(instructions(`http://127.0.0.1:${listenPort}`, keys, configPath)),
     });
   } finally {
@@ -123,7 +124,7 @@ Try, in another terminal:
 
 Why was it 403? Ask without sending it anywhere:
 
-  npm run --silent sentinel -- explain -c ${configPath} DELETE ${url} -H 'Authorization: Bearer ${narrow}'
+  npm run --silent sentinel -- explain -c '${configPath}' DELETE ${url} -H 'Authorization: Bearer ${narrow}'
 
 Ctrl-C ends the demo.
 `;
@@ -162,7 +163,7 @@ function shown(name: string, value: string | string[] | undefined): unknown {
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (/^\d+$/.test(text) && port <= 65535) return port;
+  if (/^\d+$/.test(text) && port >= 1 && port <= 65535) return port;
   throw new CommandFailure(EXIT.usage, `'${text}' is not a port: use 1 to 65535.`);
 }
 

@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Where the log goes: standard output unless it is for something else. */
   readonly logTo?: "stdout" | "stderr";
   readonly onListening?: () => void;
+  /** True: SIGHUP ends it, as the terminal's end does other programs. It reloads unless given. */
+  readonly endsWithTerminal?: boolean;
   /** True: V8 collects garbage as it does in any process (`collector.ts`). */
   readonly plainCollector?: boolean;
 }
@@ -43,7 +45,8 @@ export async function runUntilSignalled(
   }
   const endings: Promise<void>[] = [];
   await start(configPath, prepared, io, options, (sentinel) => {
-    endings.push(onSignals({ reload: () => void sentinel.reload(), drain: () => sentinel.drain() }));
+    const reload = options.endsWithTerminal === true ? null : () => void sentinel.reload();
+    endings.push(onSignals({ reload, drain: () => sentinel.drain() }));
   });
   options.onListening?.();
   await Promise.all(endings);

@@ -1,6 +1,7 @@
 /** What a long-running command does when it is told to. */
 export interface SignalActions {
-  readonly reload: () => void;
+  /** Null: SIGHUP is what it is to other programs, the end of the terminal, and drains too. */
+  readonly reload: (() => void) | null;
   readonly drain: () => Promise<void>;
 }
 
@@ -9,7 +10,7 @@ const SECOND_SIGNAL = 1;
 
 /** SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads. Resolves when it has drained. */
 export function onSignals({ reload, drain }: SignalActions): Promise<void> {
-  process.on("SIGHUP", reload);
+  if (reload !== null) process.on("SIGHUP", reload);
   return new Promise((resolve, reject) => {
     let signalled = false;
     const end = () => {
@@ -19,6 +20,7 @@ export function onSignals({ reload, drain }: SignalActions): Promise<void> {
     };
     process.on("SIGTERM", end);
     process.on("SIGINT", end);
+    if (reload === null) process.on("SIGHUP", end);
   });
 }
 
