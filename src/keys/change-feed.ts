@@ -30,6 +30,11 @@ export interface ChangeLog {
   read(after: string, blockMs: number): Promise<readonly ChangeEntry[]>;
   /** Whether this very entry is still in the stream. */
   holds(id: string): Promise<boolean>;
+  /**
+   * Sees to it that records are read from the server that is followed. False: they were not, and that connection is made
+   * anew. A server that was the master once, and was not told of its end, gives old records to whoever stayed with it.
+   */
+  gather(): Promise<boolean>;
   /** A sign of life that says which entry this follower has acted on. */
   acknowledge(id: string): Promise<void>;
   /** Gives the connection up and makes a new one: it may be frozen. */
@@ -74,6 +79,9 @@ export interface ChangeFeed {
 const BLOCK_MS = 1000;
 const SIGN_OF_LIFE_MS = 3000;
 const RETRY_MS_MAX = 1000;
+/** Records that are read elsewhere although both connections are new: it is looked at again after so long, ever less often. */
+const SPLIT_MS = 15_000;
+const SPLIT_MS_MAX = 600_000;
 const UNREADABLE_QUIET_MS = 10_000;
 
 /**
@@ -92,6 +100,8 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
   let unreadable = 0;
   let reportedAt = Number.NEGATIVE_INFINITY;
   let signedAt = Number.NEGATIVE_INFINITY;
+  let splitAt = Number.NEGATIVE_INFINITY;
+  let splitMs = 0;
   let closed = false;
   let running: Promise<void> = Promise.resolve();
   let wake: () => void = () => {};
@@ -110,6 +120,7 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
 
   /** At the start, and after a lost connection: is what comes next really what comes next? */
   async function begin(): Promise<void> {
+    await gather();
     const position = await log.position();
     if (lastSeen === null) {
       newestAtStart = position?.last ?? NOTHING;
@@ -132,7 +143,25 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
     // Not only after an outage: a stream can be flushed, or trimmed faster than it is read, behind a live connection.
     const position = await log.position();
     if (!reachesBack(position, before)) drop(position, before);
-    if (entries.length > 0 || now() - signedAt >= SIGN_OF_LIFE_MS || now() < signedAt) await sign();
+    const due = now() - signedAt >= SIGN_OF_LIFE_MS || now() < signedAt;
+    if (due) await gather();
+    if (due || entries.length > 0) await sign();
+  }
+
+  /**
+   * A change that was acted on here means nothing while records come from a server that never heard of it. Where a load
+   * balancer gives each connection another server there is no end to that, so the connections are not made anew for ever.
+   */
+  async function gather(): Promise<void> {
+    const at = now();
+    if (at >= splitAt && at - splitAt < splitMs) return;
+    if (await log.gather()) {
+      splitMs = 0;
+      return;
+    }
+    splitMs = Math.min(Math.max(2 * splitMs, SPLIT_MS), SPLIT_MS_MAX);
+    splitAt = at;
+    throw new Error("records were read from another server than the one that is followed");
   }
 
   function act({ id, hash, at }: ChangeEntry): void {

@@ -34,14 +34,15 @@ export function changeCommand(
 
 /**
  * The stream of changes in Redis, followed by `follower`: `instance/worker`, as it signs for what it has acted on.
- * `connection` waits in blocking reads; `commands` is another one, so that signing off need not wait for a read to end.
- * Signs go over the first: they must say that it works, and a refused write must not disturb those who read records.
+ * `connection` waits in blocking reads; `commands` is the one that records are read over, and that signs off, which need
+ * not wait for a read to end. Signs go over the first: they must say that it works, and a refused write must not disturb
+ * those who read records.
  */
 export function createChangeLog(
   connection: RedisConnection,
   layout: RedisLayout,
   follower: string,
-  commands: RedisCommands = connection,
+  commands: RedisConnection = connection,
 ): ChangeLog {
   return {
     position: () => readPosition(connection, layout),
@@ -61,6 +62,12 @@ export function createChangeLog(
     async holds(id) {
       const answer = await connection.call("XREAD", "COUNT", 1, "STREAMS", layout.changes, idBefore(id));
       return readEntries(answer)[0]?.id === id;
+    },
+    async gather() {
+      const [followed, asked] = await Promise.all([connection.serverId(), commands.serverId()]);
+      if (followed === null || asked === null || followed === asked) return true;
+      commands.reconnect();
+      return false;
     },
     async acknowledge(id) {
       try {

@@ -43,6 +43,8 @@ export interface RedisConnection extends RedisPipelines {
   readonly wasUp: boolean;
   /** True as soon as Redis answers, false when it has not within `ms`. */
   whenUp(ms: number): Promise<boolean>;
+  /** The same for as long as the same server answers; null where it does not say, or where there are many (a cluster). */
+  serverId(): Promise<string | null>;
   /** Commands to each master on its own: one without a cluster. For SCAN and for pipelines. */
   masters(): readonly RedisPipelines[];
   /** Gives the present connection up and makes a new one. */
@@ -225,11 +227,24 @@ export async function connectRedis(
     });
   }
 
+  async function call(command: string, ...args: readonly (string | number)[]): Promise<unknown> {
+    if (up === null) await afterFirstState();
+    return breaker.run(() => send(command, args));
+  }
+
+  async function serverId(): Promise<string | null> {
+    if ("nodes" in client) return null;
+    try {
+      return /^run_id:(\w+)/m.exec(String(await call("INFO", "server")))?.[1] ?? null;
+    } catch {
+      // Out of reach, or INFO is not allowed: whoever needs an answer of it notices.
+      return null;
+    }
+  }
+
   return {
-    async call(command, ...args) {
-      if (up === null) await afterFirstState();
-      return breaker.run(() => send(command, args));
-    },
+    call,
+    serverId,
     get isUp() {
       return up === true;
     },

@@ -20,6 +20,9 @@ class FakeLog implements ChangeLog {
   down = false;
   acknowledged: string[] = [];
   reconnects = 0;
+  /** Whether records are read from the server that is followed. */
+  together = true;
+  gathered = 0;
 
   append(id: string, hash: string, at = 0, op = "upsert"): void {
     this.entries.push({ id, op, hash, at });
@@ -38,6 +41,11 @@ class FakeLog implements ChangeLog {
 
   async holds(id: string): Promise<boolean> {
     return this.entries.some((entry) => entry.id === id);
+  }
+
+  async gather(): Promise<boolean> {
+    this.gathered += 1;
+    return this.together;
   }
 
   async acknowledge(id: string): Promise<void> {
@@ -270,6 +278,36 @@ describe("a follower of changes", () => {
     clock.step(-3_600_000);
     await feed.step();
     expect(log.acknowledged).toHaveLength(2);
+  });
+
+  it("neither follows nor signs while records are read from another server than the one that is followed", async () => {
+    const { log, feed, clock, events } = setUp();
+    log.together = false;
+    await expect(feed.step()).rejects.toThrow("another server");
+    expect([log.acknowledged, feed.isFollowing, events]).toEqual([[], false, ["lost"]]);
+    log.together = true;
+    clock.advance(15_000);
+    await feed.step();
+    expect(feed.isFollowing).toBe(true);
+    // It may come to that at any time: those who read may be connected anew.
+    log.together = false;
+    clock.advance(3000);
+    await expect(feed.step()).rejects.toThrow("another server");
+    expect(feed.isFollowing).toBe(false);
+  });
+
+  it("follows all the same where each connection leads to another server, and looks again ever less often", async () => {
+    const { log, feed, clock } = setUp();
+    log.together = false;
+    const askedAt: number[] = [];
+    for (let second = 0; second < 120; second += 3) {
+      const asked = log.gathered;
+      await feed.step().catch(() => {});
+      if (log.gathered > asked) askedAt.push(second);
+      clock.advance(3000);
+    }
+    expect(askedAt).toEqual([0, 15, 45, 105]);
+    expect(feed.isFollowing).toBe(true);
   });
 
   it("repeats by itself once started, and ends when closed", async () => {

@@ -21,6 +21,7 @@ function fakeConnection(answer: (command: string) => unknown): RedisConnection {
     isUp: true,
     wasUp: true,
     whenUp: async () => true,
+    serverId: async () => null,
     masters: () => [],
     reconnect: () => {},
     close: async () => {},
@@ -66,6 +67,28 @@ describe("the stream of changes, as Redis answers", () => {
     expect(await logOn(() => []).read("0-0", 1)).toEqual([]);
     expect(await logOn(() => [["sentinel:changes", null]]).read("0-0", 1)).toEqual([]);
   });
+
+  it.each<[string, string | null, string | null, boolean]>([
+    ["one server", "a", "a", true],
+    ["two servers", "a", "b", false],
+    ["a server that does not answer those who read", "a", null, true],
+    ["a server that does not say which it is", null, "b", true],
+  ])(
+    "makes the way to records anew where it can be told that they are elsewhere: %s",
+    async (_where, here, there, together) => {
+      let reconnects = 0;
+      const at = (id: string | null) => ({
+        ...fakeConnection(() => null),
+        serverId: async () => id,
+        reconnect: () => {
+          reconnects += 1;
+        },
+      });
+      const log = createChangeLog(at(here), layout, "alpha/0", at(there));
+      expect(await log.gather()).toBe(together);
+      expect(reconnects).toBe(together ? 0 : 1);
+    },
+  );
 
   it("is followed on where signs are refused, and given up where they are not answered", async () => {
     await logOn(() => new RedisRefusal("READONLY")).acknowledge("1-0");

@@ -113,6 +113,40 @@ describeRedis("a revocation", () => {
     },
   );
 
+  it("reaches an instance whose connection for records outlived a failover", async () => {
+    const replica = await startRedis(["--replicaof", "127.0.0.1", String(server.port)]);
+    try {
+      await until("replicated", () => replica.cli("INFO", "replication").includes("master_link_status:up"));
+      const instance = await openKeyInstance({ url: shim.url, commandTimeout: 500 });
+      instances.push(instance);
+      await until("following", () => instance.isFollowing());
+      const { keyId, key } = await store.create(NO_FIELDS);
+      expect(await accepts(instance, key)).toBe(true);
+
+      // As behind an address that moves: connections that are open stay with the old master, which only ends blocked reads.
+      shim.moveTo(replica.port);
+      server.cli("FAILOVER", "TO", "127.0.0.1", String(replica.port));
+      await until("failed over", () => replica.cli("INFO", "replication").includes("role:master"));
+      server.cli("REPLICAOF", "127.0.0.1", "1");
+      await until("following the new master", () => replica.cli("EXISTS", layout.instance("alpha/0")) === "1");
+
+      replica.cli("DEL", layout.key(hashOf(key)));
+      replica.cli("XADD", layout.changes, "*", "op", "delete", "hash", hashOf(key), "id", keyId, "at", "0");
+      await until(
+        "refused",
+        () =>
+          accepts(instance, key).then(
+            (accepted) => !accepted,
+            () => false,
+          ),
+        HANG_MS,
+      );
+    } finally {
+      server.cli("REPLICAOF", "NO", "ONE");
+      await replica.close();
+    }
+  });
+
   it("names the instance that did not act, and gives up in time", async () => {
     await open({ name: "alpha" });
     await open({ name: "beta", feed: { url: shim.url } });

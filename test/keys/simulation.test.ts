@@ -690,6 +690,7 @@ class Instance {
           return entries;
         }),
       holds: (id) => reach(() => redis.entries.some((entry) => entry.id === id)),
+      gather: async () => true,
       acknowledge: (_id) => reach(() => undefined),
       reconnect: () => {},
       close: async () => {},

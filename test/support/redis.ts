@@ -134,6 +134,8 @@ export interface Shim {
   readonly url: string;
   /** Takes effect on connections that are open, too. */
   set(fault: Fault): void;
+  /** New connections lead there; those that are open stay where they are. */
+  moveTo(targetPort: number): void;
   /** Ends every connection that is open. */
   cut(): void;
   close(): Promise<void>;
@@ -142,6 +144,7 @@ export interface Shim {
 /** A TCP proxy in front of `targetPort` that can be told to misbehave. */
 export async function startShim(targetPort: number): Promise<Shim> {
   let fault: Fault = { kind: "none" };
+  let target = targetPort;
   const sockets = new Set<Socket>();
   const held: (() => void)[] = [];
 
@@ -150,7 +153,7 @@ export async function startShim(targetPort: number): Promise<Shim> {
       client.destroy();
       return;
     }
-    const upstream = connect(targetPort, "127.0.0.1");
+    const upstream = connect(target, "127.0.0.1");
     for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.setNoDelay(true);
@@ -197,6 +200,9 @@ export async function startShim(targetPort: number): Promise<Shim> {
     set(next) {
       fault = next;
       if (next.kind !== "freeze") for (const release of held.splice(0)) release();
+    },
+    moveTo(port) {
+      target = port;
     },
     cut() {
       for (const socket of sockets) socket.destroy();
