@@ -39,6 +39,8 @@ export interface ChangeLog {
   acknowledge(id: string): Promise<void>;
   /** Gives the connection up and makes a new one: it may be frozen. */
   reconnect(): void;
+  /** True as soon as there is a connection; false when there is none within `ms`, or it was closed. */
+  whenUp(ms: number): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -79,6 +81,7 @@ export interface ChangeFeed {
 const BLOCK_MS = 1000;
 const SIGN_OF_LIFE_MS = 3000;
 const RETRY_MS_MAX = 1000;
+const WAIT_MS = 60_000;
 /** Records that are read elsewhere although both connections are new: it is looked at again after so long, ever less often. */
 const SPLIT_MS = 15_000;
 const SPLIT_MS_MAX = 600_000;
@@ -214,6 +217,8 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
         if (closed) return;
         log.reconnect();
         await pause(Math.min(50 * 2 ** failures, RETRY_MS_MAX) * (0.5 + Math.random() / 2));
+        // However long that takes: what was missed is read as soon as it can be, not when the next attempt is due.
+        while (!closed && !(await log.whenUp(WAIT_MS)));
       }
     }
   }

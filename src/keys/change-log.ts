@@ -81,6 +81,7 @@ export function createChangeLog(
       }
     },
     reconnect: () => connection.reconnect(),
+    whenUp: (ms) => connection.whenUp(ms),
     async close() {
       // Whoever waits for instances should not wait for this one. If Redis is away the name fades by itself.
       const signOff = Promise.allSettled([

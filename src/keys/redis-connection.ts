@@ -87,6 +87,10 @@ export interface RedisConnectionOptions {
 }
 
 const CONNECT_TIMEOUT_MS = 1000;
+/** A server that is there answers the end of a connection at once; one that is not must not hold up the next connection. */
+const DISCONNECT_TIMEOUT_MS = 100;
+/** Between two attempts: what changed since is heard so late after Redis is back. */
+const RETRY_MS_MAX = 500;
 const READONLY_RETRY_MS = 15_000;
 const HANDSHAKE_MS = 1000;
 const HEARTBEAT_MS = 1000;
@@ -266,6 +270,7 @@ export async function connectRedis(
     async close() {
       closed = true;
       for (const timer of [heartbeat, handshake]) if (timer !== null) clearTimeout(timer);
+      for (const tell of waiting) tell(false);
       client.disconnect();
     },
   };
@@ -348,12 +353,13 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
 type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster">;
 
 function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number): Redis | Cluster {
-  const retryStrategy = (times: number) => Math.min(25 * 2 ** Math.min(times, 6), 1000) * (0.5 + Math.random() / 2);
+  const retryStrategy = (times: number) => Math.min(25 * 2 ** times, RETRY_MS_MAX) * (0.5 + Math.random() / 2);
   const common = {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: timeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     socketTimeout: 5000,
     keepAlive: 10_000,
     autoResendUnfulfilledCommands: false,

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from "node:events";
 import { describe, expect, it } from "vitest";
 import {
   type ChangeEntry,
@@ -55,6 +56,10 @@ class FakeLog implements ChangeLog {
 
   reconnect(): void {
     this.reconnects += 1;
+  }
+
+  async whenUp(_ms: number): Promise<boolean> {
+    return true;
   }
 
   async close(): Promise<void> {}
@@ -308,6 +313,25 @@ describe("a follower of changes", () => {
     }
     expect(askedAt).toEqual([0, 15, 45, 105]);
     expect(feed.isFollowing).toBe(true);
+  });
+
+  it("asks nothing while there is no connection, and follows as soon as there is one", async () => {
+    const { log, feed, events } = setUp();
+    log.down = true;
+    const told = new EventEmitter();
+    log.whenUp = () => new Promise((resolve) => void told.emit("asked", resolve));
+    feed.start();
+    const [stillDown] = await once(told, "asked");
+    stillDown(false);
+    const [isUp] = await once(told, "asked");
+    expect([log.gathered, events]).toEqual([1, ["lost"]]);
+    log.acknowledge = async () => void told.emit("signed");
+    log.down = false;
+    const signed = once(told, "signed");
+    isUp(true);
+    await signed;
+    await feed.close();
+    expect(events).toEqual(["lost", "following"]);
   });
 
   it("repeats by itself once started, and ends when closed", async () => {

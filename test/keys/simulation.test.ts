@@ -693,6 +693,7 @@ class Instance {
       gather: async () => true,
       acknowledge: (_id) => reach(() => undefined),
       reconnect: () => {},
+      whenUp: async () => true,
       close: async () => {},
     };
   }
