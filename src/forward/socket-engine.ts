@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type OnReadOpts, type Socket, type TcpNetConnectOpts } from "node:net";
 import { type ConnectionOptions, checkServerIdentity, connect as connectTls, createSecureContext } from "node:tls";
+import { NameLookups } from "../name-lookups.ts";
 import type {
   EngineOptions,
   UpstreamCall,
@@ -44,6 +45,7 @@ class SocketEngine implements UpstreamEngine {
   /** No longer configured. A request that began before may still come for one: its connection is not kept. */
   readonly #forgotten = new WeakSet<UpstreamOrigin>();
   readonly #connections = new Set<UpstreamConnection>();
+  readonly #names = new NameLookups();
   #closed = false;
 
   constructor(options: Required<EngineOptions>) {
@@ -102,7 +104,7 @@ class SocketEngine implements UpstreamEngine {
   #originOf(origin: UpstreamOrigin): OriginConnections {
     let known = this.#origins.get(origin);
     if (known === undefined) {
-      known = new OriginConnections(origin, this.#options, this.#ticks, this.#connections);
+      known = new OriginConnections(origin, this.#options, this.#ticks, this.#connections, this.#names);
       if (this.#forgotten.has(origin)) known.pool.close();
       else this.#origins.set(origin, known);
     }
@@ -141,6 +143,7 @@ class OriginConnections implements ConnectionOwner {
   readonly #longIdleMax: number;
   readonly #origin: UpstreamOrigin;
   readonly #all: Set<UpstreamConnection>;
+  readonly #names: NameLookups;
   readonly #keptMax: number;
   /** Answered in this turn of the event loop, and in the one before: not yet for another request. */
   #answered: UpstreamConnection[] = [];
@@ -151,9 +154,16 @@ class OriginConnections implements ConnectionOwner {
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
 
-  constructor(origin: UpstreamOrigin, options: Required<EngineOptions>, ticks: Ticks, all: Set<UpstreamConnection>) {
+  constructor(
+    origin: UpstreamOrigin,
+    options: Required<EngineOptions>,
+    ticks: Ticks,
+    all: Set<UpstreamConnection>,
+    names: NameLookups,
+  ) {
     this.#origin = origin;
     this.#all = all;
+    this.#names = names;
     this.ticks = ticks;
     this.idleMs = options.idleSocketMs;
     this.longIdleMs = Math.max(options.idleSocketMs, options.longIdleSocketMs);
@@ -167,7 +177,7 @@ class OriginConnections implements ConnectionOwner {
   open(upgrade: boolean): UpstreamConnection {
     const { tls } = this.#origin;
     if (tls !== null) return new UpstreamConnection(() => this.#openTls(tls), TLS, this);
-    const options = tcpOptions(this.#origin);
+    const options = tcpOptions(this.#origin, this.#names);
     const open = (onread: OnReadOpts | null) => connectTcp(onread === null ? options : { ...options, onread });
     return new UpstreamConnection(open, upgrade ? PLAIN_HANDED_OVER : PLAIN, this);
   }
@@ -183,6 +193,10 @@ class OriginConnections implements ConnectionOwner {
     const oldest = this.pool.takeOldest();
     oldest?.destroy();
     return oldest !== undefined;
+  }
+
+  get awaitsAddress(): boolean {
+    return this.#names.isUnderWay(this.#origin.hostname);
   }
 
   get keepsForLong(): boolean {
@@ -236,7 +250,7 @@ class OriginConnections implements ConnectionOwner {
   }
 
   #openTls(tls: UpstreamTls): Socket {
-    this.#tlsOptions ??= tlsOptions(this.#origin, tls);
+    this.#tlsOptions ??= tlsOptions(this.#origin, tls, this.#names);
     const session = this.#session === null ? {} : { session: this.#session };
     const socket = connectTls({ ...this.#tlsOptions, ...session });
     socket.setNoDelay(true);
@@ -251,16 +265,16 @@ const PLAIN: ConnectionKind = { connectEvent: "connect", ownMemory: false };
 const PLAIN_HANDED_OVER: ConnectionKind = { connectEvent: "connect", ownMemory: true };
 const TLS: ConnectionKind = { connectEvent: "secureConnect", ownMemory: true };
 
-function tcpOptions(origin: UpstreamOrigin): TcpNetConnectOpts {
-  return { host: origin.hostname, port: origin.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 };
+function tcpOptions({ hostname, port }: UpstreamOrigin, { lookup }: NameLookups): TcpNetConnectOpts {
+  return { host: hostname, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 };
 }
 
 /** Always verified, against `serverName` whatever address was connected to; never HTTP/2, never plain. */
-function tlsOptions(origin: UpstreamOrigin, tls: UpstreamTls): ConnectionOptions {
+function tlsOptions(origin: UpstreamOrigin, tls: UpstreamTls, names: NameLookups): ConnectionOptions {
   const { ca, cert, key, serverName } = tls;
   const pem = { ...(ca !== null && { ca }), ...(cert !== null && { cert }), ...(key !== null && { key }) };
   return {
-    ...tcpOptions(origin),
+    ...tcpOptions(origin, names),
     secureContext: createSecureContext({ ...pem, minVersion: "TLSv1.2" }),
     // RFC 6066 section 3: no address in SNI.
     servername: isIP(serverName) === 0 ? serverName : "",

@@ -123,9 +123,14 @@ export class UpstreamConnection implements ResponseSink {
     if (this.#deadline === 0 || this.#deadline > this.#ticks.now) return;
     const request = this.#call?.request;
     if (request === undefined) this.#idleTooLong();
-    else if (this.#phase === "connect") this.#fail("connect_timeout", `not connected within ${request.connectMs} ms`);
+    else if (this.#phase === "connect") this.#fail("connect_timeout", this.#connectProblem(request.connectMs));
     else if (this.#phase === "response") this.#fail("response_timeout", `no answer within ${request.responseMs} ms`);
     else this.#fail("idle_timeout", `silent for ${request.idleMs} ms`);
+  }
+
+  #connectProblem(ms: number): string {
+    const problem = `not connected within ${ms} ms`;
+    return this.#owner.awaitsAddress ? `${problem}: the name is still looked up` : problem;
   }
 
   #idleTooLong(): void {
@@ -464,6 +469,8 @@ export interface ConnectionOwner {
   readonly idleMs: number;
   readonly longIdleMs: number;
   readonly ageMsMax: number;
+  /** The name server has not answered yet. */
+  readonly awaitsAddress: boolean;
   /** Connections are not too many to keep one that long. */
   readonly keepsForLong: boolean;
   /** It is done with its request. */

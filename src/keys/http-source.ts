@@ -1,5 +1,6 @@
 import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as requestHttp } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
+import { NameLookups } from "../name-lookups.ts";
 import { createBreaker } from "./breaker.ts";
 import { createLimiter } from "./limiter.ts";
 import { decodeServiceAnswer } from "./record-codec.ts";
@@ -39,6 +40,7 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
   const { now, mono, observer, log } = deps;
   const url = new URL(settings.url);
   const secure = url.protocol === "https:";
+  const { lookup } = new NameLookups();
   const agentOptions = {
     keepAlive: true,
     maxSockets: CONNECTIONS_MAX,
@@ -121,6 +123,7 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
         method: "POST",
         agent: via,
         signal,
+        lookup,
         headers: {
           ...settings.headers,
           "Content-Type": "application/json",

@@ -96,3 +96,44 @@ it("a name of two addresses, one of which refuses, is reached by the other", asy
   const origin = { hostname: "orders.internal", port, tls: null };
   for (let round = 0; round < 3; round++) expect((await ask(origin)).body).toBe("127.0.0.1");
 });
+
+it("a name whose look-up takes long is looked up once, and holds up nobody who wants another", async () => {
+  const port = await listen("127.0.0.1", 0);
+  const asked: string[] = [];
+  const waiting: (() => void)[] = [];
+  vi.spyOn(dns, "lookup").mockImplementation(((
+    name: string,
+    _options: unknown,
+    found: (error: null, addresses: unknown) => void,
+  ) => {
+    asked.push(name);
+    const tell = () => found(null, [{ address: "127.0.0.1", family: 4 }]);
+    if (name === "silent.internal") waiting.push(tell);
+    else process.nextTick(tell);
+  }) as unknown as typeof dns.lookup);
+  engine = createSocketEngine();
+  const silent = { hostname: "silent.internal", port, tls: null };
+  const handlers = Array.from({ length: 5 }, () => new RecordingHandler());
+  for (const handler of handlers.slice(0, 4)) engine.send(upstreamRequest(silent), handler);
+  engine.send(upstreamRequest(silent, { connectMs: 1 }), handlers[4]!);
+  await handlers[4]!.finished();
+  expect(handlers[4]!.error).toMatchObject({
+    reason: "connect_timeout",
+    nothingSent: true,
+    detail: "not connected within 1 ms: the name is still looked up",
+  });
+  expect((await ask({ hostname: "orders.internal", port, tls: null })).body).toBe("127.0.0.1");
+  expect(asked).toEqual(["silent.internal", "orders.internal"]);
+
+  for (const tell of waiting.splice(0)) tell();
+  for (const handler of handlers.slice(0, 4)) {
+    await handler.finished();
+    expect(handler.body).toBe("127.0.0.1");
+  }
+  const again = new RecordingHandler();
+  engine.send(upstreamRequest(silent, { freshSocket: true }), again);
+  await vi.waitUntil(() => waiting.length === 1);
+  waiting[0]!();
+  await again.finished();
+  expect(asked, "an answer is for those who waited for it").toHaveLength(3);
+});

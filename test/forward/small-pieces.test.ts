@@ -66,6 +66,7 @@ async function begun(
     idleMs: 0,
     longIdleMs: 0,
     ageMsMax: 0,
+    awaitsAddress: false,
     keepsForLong: false,
     release: () => {},
     gone: () => {},

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import dns from "node:dns";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -7,7 +8,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { createHttpSource } from "../../src/keys/http-source.ts";
 import { type KeySource, type LookupOutcome, SourceUnavailable } from "../../src/keys/source.ts";
 import { type CountingObserver, countingObserver, hashOf, recordOf, until } from "../support/key-parts.ts";
@@ -170,6 +171,15 @@ describe("a key service", () => {
     const startedAt = performance.now();
     await expect(source.find(A)).rejects.toThrow(/time-out/);
     expect(performance.now() - startedAt).toBeLessThan(8000);
+  });
+
+  it("whose name nobody answers for is looked up once, not by each that asks", async () => {
+    const lookUp = vi.spyOn(dns, "lookup").mockImplementation((() => {}) as unknown as typeof dns.lookup);
+    const { source } = open("http://keys.internal/lookup", 50);
+    const outcomes = await Promise.allSettled([source.find(A), source.find(hashOf("b"))]);
+    expect(outcomes.every(({ status }) => status === "rejected")).toBe(true);
+    expect(lookUp).toHaveBeenCalledTimes(1);
+    lookUp.mockRestore();
   });
 
   it("that is late does not make those wait longer who wait for a connection", async () => {
