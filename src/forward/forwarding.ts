@@ -17,6 +17,7 @@ import type {
   UpstreamError,
   UpstreamHandler,
 } from "./forwarder.ts";
+import { ONE_WRITE_BYTES, SMALL_BYTES } from "./piece-sizes.ts";
 import { principalOf } from "./principal.ts";
 import { buildRequestHeaders, type RequestHeadersContext } from "./request-headers.ts";
 import { resetSocket } from "./reset-socket.ts";
@@ -530,12 +531,6 @@ interface HeldHead {
   readonly fields: ResponseHeaders;
   readonly bodyless: boolean;
 }
-
-/** Below this a piece costs more memory than it is bytes. */
-const SMALL_BYTES = 1024;
-
-/** A body of up to this many bytes is copied to leave together with its head: that is cheaper than a second write. */
-const ONE_WRITE_BYTES = 12 * 1024;
 
 /** The client's body is waited for. */
 const SENDING = 1;

@@ -4,6 +4,7 @@ import { ReadMemory } from "../read-memory.ts";
 import { createStage } from "../turn.ts";
 import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamRequest, Written } from "./forwarder.ts";
 import type { KnownHeads } from "./known-heads.ts";
+import { ONE_WRITE_BYTES, SMALL_BYTES } from "./piece-sizes.ts";
 import { announcedLength } from "./request-writer.ts";
 import { ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
@@ -443,12 +444,6 @@ export class UpstreamConnection implements ResponseSink {
     this.#owner.release(this);
   }
 }
-
-/** A body of up to this many bytes is one text with the head, and one write. */
-const ONE_WRITE_BYTES = 12 * 1024;
-
-/** Below this a piece of a body costs more memory than it is bytes, where it has to wait. */
-const SMALL_BYTES = 1024;
 
 const SENDS = createStage<UpstreamConnection>("sends", (connection) => connection.sendHead());
 
