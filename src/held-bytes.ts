@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 
-/** What a client may send before its turn. Bytes; not less than a socket keeps for who does not read it yet. */
-const MAX_HELD_BYTES = 64 * 1024;
+/** What a client may send before its turn, whatever it is kept as. Not less than a socket keeps for who does not read it yet. */
+export const MAX_HELD_BYTES = 64 * 1024;
 /** So many reads are joined to one: each has memory of its own, a kilobyte even for a single byte. */
 const MAX_PIECES = 64;
 

@@ -2,14 +2,13 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { BlockList, Socket } from "node:net";
 import type { Exchange, Peer } from "../exchange.ts";
 import type { Fault } from "../faults/fault.ts";
+import { MAX_HELD_BYTES } from "../held-bytes.ts";
 import type { PlainConnection } from "./plain-connection.ts";
 import type { WaitingUpgrade } from "./waiting-upgrade.ts";
 
 /** How long the rest of a refused request may go on arriving before the connection is cut. */
 const LINGER_MS = 1000;
 
-/** The heads of so many bytes may wait as requests: not less than a client may send before its turn as bytes. */
-const WAITING_BYTES_MAX = 64 * 1024;
 /** What a field costs beyond its bytes, about. */
 const FIELD_BYTES = 64;
 
@@ -54,7 +53,7 @@ export class Connection {
     const { waiting } = this;
     waiting.push({ request, response });
     this.#waitingBytes += headBytes(request);
-    this.full = waiting.length >= requestsMax || this.#waitingBytes >= WAITING_BYTES_MAX;
+    this.full = waiting.length >= requestsMax || this.#waitingBytes >= MAX_HELD_BYTES;
   }
 
   /** The one that waits longest; undefined when none does. */
@@ -62,7 +61,7 @@ export class Connection {
     const next = this.waiting.shift();
     if (next === undefined) return undefined;
     this.#waitingBytes -= headBytes(next.request);
-    this.full = this.#waitingBytes >= WAITING_BYTES_MAX;
+    this.full = this.#waitingBytes >= MAX_HELD_BYTES;
     return next;
   }
 

@@ -1,9 +1,7 @@
 import type { Socket } from "node:net";
 import type { BodyReader, RequestBody } from "../exchange.ts";
 import { GrowingBytes } from "../growing-bytes.ts";
-
-/** What may come before anybody reads it: as much as a client may send before its turn. Bytes. */
-const MAX_WAITING_BYTES = 64 * 1024;
+import { MAX_HELD_BYTES } from "../held-bytes.ts";
 
 /** The body of a request that was read without Node's server, framed by a length. */
 export class PlainBody implements RequestBody {
@@ -103,7 +101,7 @@ export class PlainBody implements RequestBody {
   #keep(bytes: Buffer): void {
     this.#waiting ??= new GrowingBytes();
     this.#waiting.add(bytes);
-    if (this.#waiting.length >= MAX_WAITING_BYTES && this.#left > 0) this.#socket.pause();
+    if (this.#waiting.length >= MAX_HELD_BYTES && this.#left > 0) this.#socket.pause();
   }
 
   #giveWaiting(): void {
