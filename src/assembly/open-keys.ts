@@ -30,12 +30,12 @@ export async function openKeys(
   keyring: Keyring | null,
   deps: OpenKeysDeps,
 ): Promise<OpenedKeys> {
-  if (config.keys.source.type === "file") return openKeyring(config.keys.source.path, keyring, deps);
+  if (config.keys.source.type === "file") return openKeyring(keyring, deps);
   return openLookups(config, redis, deps);
 }
 
-function openKeyring(path: string, keyring: Keyring | null, { metrics }: OpenKeysDeps): OpenedKeys {
-  const source = createKeyringSource(path, { now: Date.now, observer: metrics });
+function openKeyring(keyring: Keyring | null, { metrics }: OpenKeysDeps): OpenedKeys {
+  const source = createKeyringSource({ now: Date.now, observer: metrics });
   let keys = 0;
   const replaceKeyring = (taken: Keyring) => {
     keys = taken.records.length;

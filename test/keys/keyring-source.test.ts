@@ -1,96 +1,48 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { hashKey } from "../../src/keys/bearer.ts";
+import { beforeEach, describe, expect, it } from "vitest";
 import { createKeyringSource, type KeyringSource } from "../../src/keys/keyring-source.ts";
-import { SourceUnavailable } from "../../src/keys/source.ts";
+import { type Keyring, SourceUnavailable } from "../../src/keys/source.ts";
+import { hashOf, recordOf } from "../support/key-parts.ts";
 
-const HASH = hashKey("unkey_a");
-const GOOD = `keys: [{ id: key_a, hash: ${HASH} }]\n`;
+const A = hashOf("a");
 
-let folder: string;
-let path: string;
 let source: KeyringSource;
 let now = 1000;
 let seen: string[] = [];
 
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "keyring-"));
-  path = join(folder, "keys.yaml");
+beforeEach(() => {
   now = 1000;
   seen = [];
   const observer = { lookup: (tier: string, outcome: string) => void seen.push(`${tier} ${outcome}`) };
-  source = createKeyringSource(path, { now: () => now, observer });
+  source = createKeyringSource({ now: () => now, observer });
 });
 
-afterEach(async () => {
-  await source.close();
-  await rm(folder, { recursive: true });
-});
+function keyringOf(...secrets: string[]): Keyring {
+  return { records: secrets.map((secret) => recordOf(secret)), roles: new Map(), workspaces: new Map() };
+}
 
 describe("the keyring source", () => {
-  it("can not tell before it has read its file", () => {
+  it("can not tell before it was given a keyring", () => {
     expect(source.readiness()).toEqual({ ready: false, reason: "the keyring has not been read yet" });
-    expect(() => source.find(HASH)).toThrow(SourceUnavailable);
+    expect(() => source.find(A)).toThrow(SourceUnavailable);
     expect(seen).toEqual(["file error"]);
   });
 
-  it("answers at once, with the same answer for the same key", async () => {
-    await writeFile(path, GOOD);
-    expect(await source.load()).toBeNull();
+  it("answers at once, with the same answer for the same key", () => {
+    source.replace(keyringOf("a"));
     now = 5000;
     expect(source.readiness()).toEqual({ ready: true, reason: "" });
-    const lookup = source.find(HASH);
+    const lookup = source.find(A);
     expect(lookup).toMatchObject({ record: { id: "key_a" }, asOf: 1000, tier: "file" });
-    expect(source.find(HASH)).toBe(lookup);
-    expect(source.find(hashKey("unkey_b"))).toEqual({ record: null, asOf: 1000, tier: "file" });
+    expect(source.find(A)).toBe(lookup);
+    expect(source.find(hashOf("b"))).toEqual({ record: null, asOf: 1000, tier: "file" });
     expect(seen).toEqual(["file hit", "file hit", "file absent"]);
   });
 
-  it("keeps the last good keyring, and says what is wrong with the new one", async () => {
-    await writeFile(path, GOOD);
-    await source.load();
-    await writeFile(path, "keys: [{ id: key_a }]");
-    expect(await source.load()).toMatchObject([{ file: path, line: 1, column: 8, message: "a key needs `hash`" }]);
-    expect(source.find(HASH).record?.id).toBe("key_a");
-    await writeFile(path, "");
-    expect(await source.load()).toBeNull();
-    expect(source.find(HASH).record).toBeNull();
-  });
-
-  it.each([
-    ["is not there", async () => {}, "there is no such file"],
-    ["is not UTF-8", () => writeFile(path, Buffer.from([0x23, 0xff])), "is not UTF-8"],
-  ])("keeps it too when the file %s", async (_, prepare, message) => {
-    await writeFile(path, GOOD);
-    await source.load();
-    await rm(path);
-    await prepare();
-    expect(await source.load()).toEqual([
-      { file: path, line: 1, column: 1, message: expect.stringContaining(message), sourceLine: "" },
-    ]);
-    expect(source.find(HASH).record?.id).toBe("key_a");
-  });
-
-  it("reports a file that can not be read", async () => {
-    const unreadable = createKeyringSource(folder, { now: () => now });
-    expect(await unreadable.load()).toMatchObject([{ message: "can not be read: EISDIR" }]);
-    expect(() => unreadable.find(HASH)).toThrow(SourceUnavailable);
-  });
-
-  it("takes up a keyring that it is handed, and no older read after it", async () => {
-    await writeFile(path, GOOD);
-    const reading = source.load();
-    source.replace({ records: [], roles: new Map(), workspaces: new Map() });
-    expect(await reading).toBeNull();
-    expect(source.find(HASH).record).toBeNull();
-  });
-
-  it("needs no observer", async () => {
-    await writeFile(path, GOOD);
-    const quiet = createKeyringSource(path, { now: () => now });
-    await quiet.load();
-    expect(quiet.find(HASH).record?.id).toBe("key_a");
+  it("knows the keys of the last keyring alone", () => {
+    source.replace(keyringOf("a"));
+    now = 5000;
+    source.replace(keyringOf("b"));
+    expect(source.find(A)).toEqual({ record: null, asOf: 5000, tier: "file" });
+    expect(source.find(hashOf("b")).record?.id).toBe("key_b");
   });
 });
