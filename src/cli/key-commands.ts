@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { formatProblems } from "../config/problem.ts";
 import { hashKey, readBearer } from "../keys/bearer.ts";
-import { formatInstant } from "../keys/instant.ts";
+import { formatInstant, LAST_INSTANT } from "../keys/instant.ts";
 import { checkKeyFields, NO_FIELDS } from "../keys/key-fields.ts";
 import { KeyringInvalid, parseKeyring } from "../keys/keyring-file.ts";
 import { isKeyHash, type KeyRecord, standing } from "../keys/root-key.ts";
@@ -309,9 +309,6 @@ class KeysTask {
     return EXIT.done;
   }
 }
-
-/** The last instant that a date can name (ECMA-262, time range). */
-const LAST_INSTANT = 8.64e15;
 
 async function readKeyringFile(path: string, name: string): Promise<string> {
   try {

@@ -1,5 +1,5 @@
 import { DURATION_PATTERN, parseDuration } from "../config/units.ts";
-import { parseInstant } from "../keys/instant.ts";
+import { LAST_INSTANT, parseInstant } from "../keys/instant.ts";
 import { CLEARABLE_MEMBERS } from "../keys/key-fields.ts";
 import type { EpochMs } from "../keys/root-key.ts";
 import type { ClearableMember, KeyFields } from "../keys/source.ts";
@@ -39,8 +39,6 @@ export function looksLikeDuration(text: string): boolean {
 }
 
 const DAY_MS = 86_400_000;
-/** The last instant that a date can name (ECMA-262, time range). */
-const LAST_INSTANT = 8.64e15;
 
 function readExpiry(text: string, now: EpochMs): EpochMs {
   const instant = looksLikeDuration(text) ? now + readDuration(text, "--expires") : parseInstant(text);

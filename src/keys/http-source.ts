@@ -6,13 +6,20 @@ import { createLimiter } from "./limiter.ts";
 import { decodeServiceAnswer } from "./record-codec.ts";
 import type { KeyLog } from "./redis-connection.ts";
 import type { KeyHash } from "./root-key.ts";
-import { type Clock, type KeySource, type Lookup, type LookupObserver, SourceUnavailable } from "./source.ts";
+import {
+  type Clock,
+  type KeySource,
+  type Lookup,
+  type LookupObserver,
+  type LookupOutcome,
+  SourceUnavailable,
+} from "./source.ts";
 
 export interface HttpSourceSettings {
   readonly url: string;
   /** Sent with each look-up: the service's own credentials. */
   readonly headers: Readonly<Record<string, string>>;
-  /** For a whole look-up, its wait for a connection included. */
+  /** For a whole look-up, its wait for a connection included. Milliseconds. */
   readonly timeout: number;
 }
 
@@ -69,8 +76,7 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
 
   async function find(hash: KeyHash): Promise<Lookup> {
     const startedAt = mono();
-    const seen = (outcome: Parameters<LookupObserver["lookup"]>[1]) =>
-      observer.lookup("http", outcome, (mono() - startedAt) / 1000);
+    const seen = (outcome: LookupOutcome) => observer.lookup("http", outcome, (mono() - startedAt) / 1000);
     try {
       const lookup = await breaker.run(() => ask(hash));
       seen(lookup.record === null ? "absent" : "hit");

@@ -20,6 +20,9 @@ export function parseInstant(text: string): EpochMs | null {
   return day + ((hour * 60 + minute - offsetMinutes) * 60 + second) * 1000 + milliseconds;
 }
 
+/** The last instant that a date can name (ECMA-262, time range). */
+export const LAST_INSTANT: EpochMs = 8.64e15;
+
 /** `2027-06-01T00:00:00Z`; milliseconds only where there are any. */
 export function formatInstant(instant: EpochMs): string {
   return new Date(instant).toISOString().replace(".000Z", "Z");

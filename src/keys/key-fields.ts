@@ -55,7 +55,7 @@ export function checkKeyFields(
     ["external id", fields.externalId],
   ] as const) {
     if (typeof value === "string" && !isLabel(value)) {
-      refuse(`the ${what} must be 1 to ${MAX_LABEL_CHARACTERS} characters without control characters`);
+      refuse(`the ${what} ${LABEL_EXPECTED}`);
     }
   }
   return {
@@ -67,6 +67,12 @@ export function checkKeyFields(
 }
 
 const MAX_LABEL_CHARACTERS = 255;
+
+/** What `isLabel` asks for, in the words of a refusal. */
+export const LABEL_EXPECTED = `must be 1 to ${MAX_LABEL_CHARACTERS} characters without control characters`;
+
+/** Levels in a `meta`, which is the first, wherever it is read: what one store takes every other one has to. */
+export const META_DEPTH_MAX = 32;
 
 /** A name as people see it in logs and lists. */
 export function isLabel(text: string): boolean {

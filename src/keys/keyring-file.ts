@@ -3,7 +3,7 @@ import { findNearest } from "../nearest.ts";
 import { grantProblem } from "../permissions/permission.ts";
 import { hashKey } from "./bearer.ts";
 import { parseInstant } from "./instant.ts";
-import { isLabel } from "./key-fields.ts";
+import { isLabel, LABEL_EXPECTED, META_DEPTH_MAX } from "./key-fields.ts";
 import { maskSecrets, maskSourceLine } from "./mask.ts";
 import { parsePlainYaml } from "./plain-yaml.ts";
 import { type EpochMs, grantsOf, type Identity, isKeyHash, type JsonObject, type KeyRecord } from "./root-key.ts";
@@ -137,7 +137,6 @@ const ADVICE: Readonly<Record<string, string>> = {
   disabled: 'unknown member "disabled": write `enabled: false`',
 };
 
-const MAX_META_DEPTH = 32;
 /** More than this many uses of an anchor's content, nested uses multiplied, is taken for an attack on memory. */
 const MAX_ALIAS_COUNT = 100;
 
@@ -325,8 +324,8 @@ class KeyringReader {
       return {};
     }
     const value = this.#plain(target);
-    if (value === null || !isJson(value, MAX_META_DEPTH)) {
-      this.#problem(node, `meta must be what JSON can hold, at most ${MAX_META_DEPTH} levels deep`);
+    if (value === null || !isJson(value, META_DEPTH_MAX)) {
+      this.#problem(node, `meta must be what JSON can hold, at most ${META_DEPTH_MAX} levels deep`);
       return {};
     }
     return value;
@@ -376,7 +375,7 @@ class KeyringReader {
     if (node === undefined || isNull(node)) return null;
     const text = this.#text(node, what);
     if (text === null || isLabel(text)) return text;
-    this.#problem(node, `${what} must be 1 to 255 characters without control characters`);
+    this.#problem(node, `${what} ${LABEL_EXPECTED}`);
     return null;
   }
 

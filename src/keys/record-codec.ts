@@ -1,4 +1,5 @@
-import { parseInstant } from "./instant.ts";
+import { LAST_INSTANT, parseInstant } from "./instant.ts";
+import { META_DEPTH_MAX } from "./key-fields.ts";
 import type { Identity, JsonObject, KeyHash, KeyRecord } from "./root-key.ts";
 import { isKeyHash } from "./root-key.ts";
 
@@ -32,14 +33,11 @@ const FORMAT_VERSION = 1;
 
 /** More than this is never written, and never read from Redis in full. */
 export const VALUE_BYTES_MAX = 64 * 1024;
-const META_DEPTH_MAX = 32;
 /** Of a record: its permissions, its roles, and all that it is granted. */
 export const LIST_LENGTH_MAX = 2000;
 const GRANT_LENGTH_MAX = 512;
 /** 1973 in milliseconds: a smaller expiry was meant in seconds. */
 const EXPIRY_MIN = 1e11;
-/** The last instant a JavaScript Date can hold. */
-const INSTANT_MAX = 8.64e15;
 
 export function encodeRecord(record: KeyRecord): string {
   return JSON.stringify({ v: FORMAT_VERSION, kind: "record", record: spell(record) });
@@ -245,7 +243,7 @@ function isGrantList(value: unknown): value is string[] {
 }
 
 function isInstant(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= INSTANT_MAX;
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= LAST_INSTANT;
 }
 
 function isInstantOrNull(value: unknown): value is number | null {

@@ -2,7 +2,7 @@ import { decodeValue, type StoredValue, type Unreadable, VALUE_BYTES_MAX } from 
 import { type KeyLog, type RedisCommands, RedisRefusal } from "./redis-connection.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import type { KeyHash } from "./root-key.ts";
-import { type Clock, type KeySource, type LookupObserver, SourceUnavailable } from "./source.ts";
+import { type Clock, type KeySource, type LookupObserver, type LookupOutcome, SourceUnavailable } from "./source.ts";
 
 export interface RedisSourceDeps {
   readonly redis: RedisCommands & { readonly wasUp: boolean };
@@ -26,8 +26,7 @@ export function createRedisSource(deps: RedisSourceDeps): KeySource {
       const startedAt = mono();
       // An answer is as old as its question: anything may have changed while it was on its way.
       const asOf = now();
-      const seen = (outcome: Parameters<LookupObserver["lookup"]>[1]) =>
-        observer.lookup("redis", outcome, (mono() - startedAt) / 1000);
+      const seen = (outcome: LookupOutcome) => observer.lookup("redis", outcome, (mono() - startedAt) / 1000);
       let value: StoredValue | null;
       try {
         value = decode(await readValue(redis, layout.key(hash)), hash);

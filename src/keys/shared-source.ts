@@ -5,7 +5,14 @@ import type { KeyLog, RedisCommands } from "./redis-connection.ts";
 import type { RedisLayout } from "./redis-layout.ts";
 import { createUnreadableLog, decode, type RawValue, readValue } from "./redis-source.ts";
 import type { KeyHash } from "./root-key.ts";
-import { CLOCK_SKEW_MS, type Clock, type KeySource, type Lookup, type LookupObserver } from "./source.ts";
+import {
+  CLOCK_SKEW_MS,
+  type Clock,
+  type KeySource,
+  type Lookup,
+  type LookupObserver,
+  type LookupOutcome,
+} from "./source.ts";
 
 export interface SharedSettings {
   /** A copy whose record the service gave less than this ago is used as it is. */
@@ -56,8 +63,7 @@ export function createSharedSource(
   async function find(hash: KeyHash): Promise<Lookup> {
     if (!redis.isUp || isDistrusted(hash)) return origin.find(hash);
     const startedAt = mono();
-    const seen = (outcome: Parameters<LookupObserver["lookup"]>[1]) =>
-      observer.lookup("redis", outcome, (mono() - startedAt) / 1000);
+    const seen = (outcome: LookupOutcome) => observer.lookup("redis", outcome, (mono() - startedAt) / 1000);
     let raw: RawValue;
     try {
       raw = await readValue(redis, layout.key(hash));
