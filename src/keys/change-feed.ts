@@ -114,7 +114,8 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
       if (!following) await begin();
       await advance();
     } catch (error) {
-      if (following || !wasLost) onEvent?.({ kind: "lost", error });
+      // A read that waits for a change is cut off by our own closing.
+      if (!closed && (following || !wasLost)) onEvent?.({ kind: "lost", error });
       following = false;
       wasLost = true;
       throw error;

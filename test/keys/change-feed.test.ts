@@ -348,6 +348,24 @@ describe("a follower of changes", () => {
     await feed.close();
     expect(acts).toEqual(["start"]);
   });
+
+  it("calls it no loss when its own closing cuts off a read", async () => {
+    const { log, feed, events } = setUp();
+    let cutOff: (error: Error) => void = () => {};
+    const reading = new Promise<void>((begun) => {
+      log.read = () => {
+        begun();
+        return new Promise((_, reject) => {
+          cutOff = reject;
+        });
+      };
+    });
+    log.close = async () => cutOff(new Error("closed"));
+    feed.start();
+    await reading;
+    await feed.close();
+    expect(events).toEqual(["following"]);
+  });
 });
 
 describe("stream ids", () => {
