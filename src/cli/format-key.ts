@@ -72,6 +72,6 @@ export function formatRows(rows: readonly (readonly [label: string, value: strin
 function listLine(
   ...[id, state, expires, grants, start, name]: readonly [string, string, string, string, string, string]
 ) {
-  const columns = [id.padEnd(28), state.padEnd(18), expires.padEnd(20), grants.padStart(6), start.padEnd(12), name];
+  const columns = [id.padEnd(28), state.padEnd(18), expires.padEnd(24), grants.padStart(6), start.padEnd(12), name];
   return `${columns.join("  ").trimEnd()}\n`;
 }

@@ -209,6 +209,16 @@ by its roles  api.*.read_api
 `);
   });
 
+  it("list in columns, whether a key expires or not", async () => {
+    await keys(["create", "--expires", "90d"]);
+    await keys(["create"]);
+    const [header = "", ...lines] = (await keys(["list"])).out.trimEnd().split("\n");
+    const ends = lines
+      .map((line) => / \d+ {2}/.exec(line))
+      .map((found) => (found?.index ?? 0) + (found?.[0].length ?? 0));
+    expect(new Set(ends)).toEqual(new Set([header.indexOf("GRANTS  ") + "GRANTS  ".length]));
+  });
+
   it("list one record a line", async () => {
     const { out, status } = await keys(["list"]);
     expect(status).toBe(0);
