@@ -186,7 +186,8 @@ export class Forwarding implements UpstreamHandler, BodyReader {
   onReadEnd(): void {
     if (this.over) return;
     this.sendSmall();
-    if (this.held !== null && this.beginAnswer(this.held)) this.exchange.response.flushHeaders();
+    // `flushHeaders` would send the head as UTF-8, and each byte above 127 as two.
+    if (this.held !== null && this.beginAnswer(this.held)) this.exchange.response.write("", "latin1");
   }
 
   onUpgrade(_headers: readonly string[], socket: Socket, _rest: Buffer): void {

@@ -94,6 +94,18 @@ describe.each([
       await caller.seen("5\r\nfirst\r\n");
     });
 
+    it("keeps the bytes above 127 of a head that is sent before its body is there", async () => {
+      const { caller, server } = await exchange(
+        answering("HTTP/1.1 299 Fin\xe9\r\nX-Latin: caf\xc3\xa9 \xff\r\nContent-Length: 2\r\n\r\n"),
+        GET,
+      );
+      await caller.seen("\r\n\r\n");
+      server.connections[0]!.write("ok");
+      await caller.seen("ok");
+      expect(caller.received).toMatch(/^HTTP\/1\.1 299 Fin\xe9\r\n/);
+      expect(fields(caller.received)).toContain("X-Latin: caf\xc3\xa9 \xff");
+    });
+
     it("is chunked for HTTP/1.1, ends with the connection for HTTP/1.0", async () => {
       const chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
       const modern = await exchange(answering(chunks), GET);
