@@ -10,3 +10,11 @@ export function resetSocket(socket: Duplex): void {
   if (socket instanceof Socket && (socket as TLSSocket).encrypted !== true) socket.resetAndDestroy();
   else socket.destroy();
 }
+
+/**
+ * Whether a connection that was open is gone on both sides: the kernel keeps no peer for one that was reset. Asked for the
+ * first time only: a socket remembers what it has once said. Under TLS it is always no: there a reset may follow a proper end.
+ */
+export function hasNoPeer(socket: Socket): boolean {
+  return (socket as TLSSocket).encrypted !== true && socket.remoteAddress === undefined;
+}

@@ -6,6 +6,7 @@ import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamReques
 import type { KnownHeads } from "./known-heads.ts";
 import { ONE_WRITE_BYTES, SMALL_BYTES } from "./piece-sizes.ts";
 import { announcedLength } from "./request-writer.ts";
+import { hasNoPeer } from "./reset-socket.ts";
 import { ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
 
@@ -355,9 +356,17 @@ export class UpstreamConnection implements ResponseSink {
   #ended(): void {
     if (this.#call === null) {
       if (!this.#closed) this.destroy();
-    } else if (!this.#parser.finish()) {
+    } else if (this.#wasReset || !this.#parser.finish()) {
       this.#fail("reset", "connection ended before the answer was complete");
     }
+  }
+
+  /**
+   * It did not end, it was reset: which libuv tells of as an end where the reset came with the last bytes. An upstream that
+   * has not read all of a request's body resets the connection behind its end, and its answer is whole.
+   */
+  get #wasReset(): boolean {
+    return this.#call?.request.body === "none" && hasNoPeer(this.#socket);
   }
 
   #becomeConnected(): void {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { describeEngine } from "./engine-suite.ts";
-import { answering, RecordingHandler, rawServer, rested, upstreamRequest } from "./support.ts";
+import { answering, RecordingHandler, rawServer, reset, rested, type Script, upstreamRequest } from "./support.ts";
 
 describeEngine("the socket engine", createSocketEngine);
 
@@ -63,5 +63,42 @@ describe("a request that is sent at the end of the turn", () => {
     expect(connection.received).not.toContain("/second");
     engine.close();
     server.close();
+  });
+});
+
+describe("a body that ends with its connection", () => {
+  const ANSWER = "HTTP/1.1 200 OK\r\n\r\nas far as it came";
+
+  async function ask(script: Script, changes: Parameters<typeof upstreamRequest>[1] = {}) {
+    const server = await rawServer(script);
+    const engine = createSocketEngine();
+    const handler = new RecordingHandler();
+    engine.send(upstreamRequest(server.origin, changes), handler).end();
+    await handler.finished();
+    engine.close();
+    server.close();
+    return handler;
+  }
+
+  it("is not whole where that ends with a reset, though it comes with the last bytes", async () => {
+    const got = await ask(async (connection) => {
+      await connection.seen("\r\n\r\n");
+      connection.write(ANSWER);
+      reset(connection.socket);
+    });
+    expect(got.trailers, "never complete").toBeNull();
+    expect(got.error).toMatchObject({ reason: "reset", answerBegun: true });
+  });
+
+  it("is whole where the upstream ends it and then resets it, as one does that has not read the request's body", async () => {
+    const content = Buffer.from("not read");
+    const headers = ["Host", "a", "Content-Length", String(content.length)];
+    const answered: Script = async (connection) => {
+      await connection.seen("\r\n\r\n");
+      connection.socket.end(ANSWER, () => reset(connection.socket));
+    };
+    const got = await ask(answered, { method: "POST", headers, body: "length", content });
+    expect(got.error).toBeNull();
+    expect(got.body).toBe("as far as it came");
   });
 });
