@@ -67,6 +67,8 @@ export interface RequestHandler {
 const IDLE_GRACE_MS = 1000;
 /** Node's own server knows `http/1.1` alone, and ends the handshake of a client that offers only `http/1.0` (curl --http1.0). */
 const HANDSHAKE = { ALPNProtocols: ["http/1.1", "http/1.0"] };
+/** What the parser says of a client that ended its side in the midst of a request. */
+const ENDED_WITHIN = "HPE_INVALID_EOF_STATE";
 /** How often connections are looked through for what waits too long, in milliseconds; oftener for short time-outs. */
 const SWEEP_MS = 1000;
 
@@ -257,7 +259,7 @@ export class Listener {
       onRequest: (request, body) => this.#onPlainRequest(connection, request, body),
       onOther: (bytes) => this.#handOver(connection, bytes),
       onSilence: () => this.#onSilence(socket),
-      onBrokenBody: () => this.#onBrokenBody(connection, "HPE_INVALID_EOF_STATE"),
+      onBrokenBody: () => this.#onBrokenBody(connection, ENDED_WITHIN),
     });
     socket.setTimeout(this.#options.limits.idleTimeout);
     // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
@@ -431,6 +433,11 @@ export class Listener {
     const broken = connection.waiting.length === 0 && active !== null && !active.client.complete;
     // A request may still be coming in while its answer goes out: that has the time-outs of the answer.
     if (broken && reason.code === "user:bad_request:request_timeout" && active.client.answerBegun) return;
+    // A client that ends its side behind a whole request has its connection ended by Node, and is answered no more.
+    if (error.code === ENDED_WITHIN && active !== null && !broken) {
+      socket.end();
+      return;
+    }
     connection.failure = reason;
     if (broken) {
       // Nothing of the broken message may look whole to the upstream.

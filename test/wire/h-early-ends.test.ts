@@ -64,6 +64,9 @@ describe("H. exchanges that end early", () => {
   const phases = {
     "while it uploads": `POST /any/leave HTTP/1.1\r\nHost: gw\r\n${auth()}Content-Length: 1000\r\n\r\nabc`,
     "while it waits": get("/any/leave", auth()),
+    "within the next head": `${get("/any/leave", auth())}GET /any/next HT`,
+    "within the head behind the next": `${get("/any/leave", auth())}${get("/any/leave/next", auth())}GET /any/third HT`,
+    "within the next body": `${get("/any/leave", auth())}${post("/any/leave/next", "abc", auth()).slice(0, -1)}`,
     "while it downloads": get("/any/leave/body", auth()),
   };
   it.each(Object.entries(phases))(
