@@ -1,4 +1,7 @@
+import { connect as connectTcp, type NetConnectOpts, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import type { Cluster, Redis, RedisOptions } from "ioredis";
+import { NameLookups } from "../name-lookups.ts";
 import { createBreaker } from "./breaker.ts";
 import { SourceUnavailable } from "./source.ts";
 
@@ -350,7 +353,7 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
   };
 }
 
-type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster">;
+type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster" | "AbstractConnector">;
 
 function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number): Redis | Cluster {
   const retryStrategy = (times: number) => Math.min(25 * 2 ** times, RETRY_MS_MAX) * (0.5 + Math.random() / 2);
@@ -394,7 +397,39 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
       retryDelayOnClusterDown: 50,
     });
   }
-  return new ioredis.Redis(url ?? "redis://127.0.0.1:6379", { ...common, retryStrategy });
+  const Connector = connectorByName(ioredis);
+  return new ioredis.Redis(url ?? "redis://127.0.0.1:6379", { ...common, retryStrategy, Connector });
+}
+
+/** Of all connections of the process: they want the same name. */
+const NAMES = new NameLookups();
+
+/**
+ * Connects as ioredis does to a single server, but for names: each is looked up once at a time. It tries again every half second,
+ * whether or not the last look-up has ended, and those that wait would hold up the names of upstreams.
+ */
+function connectorByName({ AbstractConnector }: Ioredis): NonNullable<RedisOptions["Connector"]> {
+  const { lookup } = NAMES;
+  return class extends AbstractConnector {
+    readonly #options: RedisOptions;
+
+    constructor(options: unknown) {
+      const given = options as RedisOptions;
+      super(given.disconnectTimeout ?? DISCONNECT_TIMEOUT_MS);
+      this.#options = given;
+    }
+
+    async connect(): Promise<Socket> {
+      const { path, host, port = 6379, family, tls } = this.#options;
+      const address = path === undefined ? { host, port, family, lookup } : { path };
+      const socket = tls === undefined ? connectTcp(address as NetConnectOpts) : connectTls({ ...address, ...tls });
+      socket.once("error", (error) => {
+        this.firstError = error;
+      });
+      this.stream = socket;
+      return socket;
+    }
+  };
 }
 
 /**

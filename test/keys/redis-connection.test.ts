@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
+import dns from "node:dns";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { connectRedis, describeRedisError, RedisRefusal } from "../../src/keys/redis-connection.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
 import { freePort } from "../support/free-port.ts";
@@ -39,6 +40,17 @@ describe("what is said of an error of Redis", () => {
   ])("of %s is a word", (_name, error, word) => {
     expect(describeRedisError(error)).toBe(word);
   });
+});
+
+it("a name of Redis that nobody answers for is looked up once for all connections", async () => {
+  const lookUp = vi.spyOn(dns, "lookup").mockImplementation((() => {}) as unknown as typeof dns.lookup);
+  const deps = { log: () => {}, mono: () => performance.now() };
+  const settings = { url: "redis://silent.internal:6379", keyPrefix: "sentinel:", commandTimeout: 50 };
+  const connections = await Promise.all([connectRedis(settings, deps), connectRedis(settings, deps)]);
+  await until("it is looked up", () => lookUp.mock.calls.length > 0);
+  expect(lookUp).toHaveBeenCalledTimes(1);
+  lookUp.mockRestore();
+  for (const connection of connections) await connection.close();
 });
 
 describeRedis("a connection", () => {
