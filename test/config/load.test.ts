@@ -440,9 +440,17 @@ routes:
 describe("secrets are never shown", () => {
   const SECRET = "hunter2-hunter2";
   test.each([
-    ["a misspelt member", `redis: { passwrod: ${SECRET} }${REST}`],
+    ["a misspelt member", `redis: { cluster: { hosts: ["h:1"], pw: ${SECRET} } }${REST}`],
     ["a wrong type beside it", `redis: { url: redis://:${SECRET}@h:1, keyPrefix: 1 }${REST}`],
-    ["given twice", `redis: { url: redis://h, url: "redis://:${SECRET}@h" }${REST}`],
+    ["given twice", `redis: { cluster: { hosts: ["h:1"], password: a, password: ${SECRET} } }${REST}`],
+    ["in place of the mapping that it belongs in", `redis: redis://:${SECRET}@h${REST}`],
+    ["in place of it, from the environment", `redis: \${PW}${REST}`],
+    ["in place of a certificate's mapping", `tls: ${SECRET}${REST}`],
+    ["in place of an upstream's", REST.replace("name: orders,", `name: orders, tls: ${SECRET},`)],
+    [
+      "in place of the fields for the key service",
+      REST.replace("type: file, path: keys.yaml", `type: http, url: "http://k/", headers: ${SECRET}`),
+    ],
     ["a syntax mistake on its line", `redis:\n  password: "${SECRET}" x\n`],
     ["a syntax mistake on an authorization line", `headers:\n  authorization: Bearer ${SECRET}: x\n`],
     ["a root key", `listen: unkey_${SECRET}\nlisten: unkey_${SECRET}${REST}`],
@@ -457,6 +465,17 @@ describe("secrets are never shown", () => {
     expect(result.ok).toBe(false);
     const shown = result.ok ? "" : JSON.stringify(result.problems) + formatProblems(result.problems, { colour: true });
     expect(shown).not.toContain(SECRET);
+  });
+
+  test("a number that stands for one", async () => {
+    const result = await load(`redis: { cluster: { hosts: ["h:1"], password: 31415926 } }${REST}`);
+    expect(result.ok ? [] : result.problems.map(({ message }) => message)).toEqual([
+      '"password" must be text, or { file: NAME }',
+    ]);
+  });
+
+  test("but what stands in place of any other mapping is, to be recognised", async () => {
+    expect(await mistakes(`limits: unlimited${REST}`)).toEqual(['1:9: "limits" must be a mapping, not "unlimited"']);
   });
 });
 
