@@ -139,6 +139,7 @@ describe("everything else", () => {
     const admin = await start();
     const reply = await admin.ask("/livez", { method: "GET", body: "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n" });
     expect(reply.headers.connection).toBe("close");
+    expect((await admin.ask("/livez")).headers.connection).toBe("keep-alive");
   });
 });
 

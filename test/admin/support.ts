@@ -22,7 +22,12 @@ export async function ask(
   const where = address.startsWith("unix:")
     ? { socketPath: address.slice("unix:".length) }
     : { host: new URL(address).hostname.replace(/^\[|\]$/g, ""), port: new URL(address).port };
-  const sent = httpRequest({ ...where, path, method, agent: false });
+  // Node frames no body of a GET by itself, and would ask for the end of the connection.
+  const headers = {
+    Connection: "keep-alive",
+    ...(body !== undefined && { "Content-Length": Buffer.byteLength(body) }),
+  };
+  const sent = httpRequest({ ...where, path, method, agent: false, headers });
   sent.end(body);
   return new Promise((resolve, reject) => {
     sent.once("error", reject);

@@ -442,7 +442,7 @@ describe("secrets are never shown", () => {
   test.each([
     ["a misspelt member", `redis: { cluster: { hosts: ["h:1"], pw: ${SECRET} } }${REST}`],
     ["a wrong type beside it", `redis: { url: redis://:${SECRET}@h:1, keyPrefix: 1 }${REST}`],
-    ["given twice", `redis: { cluster: { hosts: ["h:1"], password: a, password: ${SECRET} } }${REST}`],
+    ["given twice", `tls: { cert: a, key: b, key: ${SECRET} }${REST}`],
     ["in place of the mapping that it belongs in", `redis: redis://:${SECRET}@h${REST}`],
     ["in place of it, from the environment", `redis: \${PW}${REST}`],
     ["in place of a certificate's mapping", `tls: ${SECRET}${REST}`],

@@ -31,6 +31,18 @@ describe("the envelope", () => {
     expect(headers[headers.indexOf("Retry-After") + 1]).toBe("1");
   });
 
+  it("has the fields of the status that an override gives it", () => {
+    const code = "user:bad_request:invalid_body";
+    const overrides = {
+      [formatFaultCode(code)]: { status: 401 },
+      [formatFaultCode("sentinel:routing:loop_detected")]: { status: 503 },
+    };
+    const { headers } = formatEnvelope(fault(code), ID, { ...SETTINGS, overrides });
+    expect(headers[headers.indexOf("WWW-Authenticate") + 1]).toBe('Bearer realm="sentinel"');
+    const busy = formatEnvelope(fault("sentinel:routing:loop_detected"), ID, { ...SETTINGS, overrides });
+    expect(busy.headers[busy.headers.indexOf("Retry-After") + 1]).toBe("1");
+  });
+
   it("says an occurrence's own detail, waiting time, methods and place", () => {
     const busy = formatEnvelope(fault("unkey:application:service_unavailable", { retryAfterSeconds: 7 }), ID, SETTINGS);
     expect(busy.headers[busy.headers.indexOf("Retry-After") + 1]).toBe("7");

@@ -95,6 +95,12 @@ describe("an answer", () => {
     expect({ keepAlive, excess }).toEqual({ keepAlive: true, excess: false });
   });
 
+  it("counts the lines of its head and of its trailers apart", () => {
+    const [fields, trailers] = ["A: b\r\n".repeat(255), "C: d\r\n".repeat(256)];
+    const { events } = parse(`${OK}Transfer-Encoding: chunked\r\n${fields}\r\n0\r\n${trailers}\r\n`);
+    expect(events.at(-1)).toMatchObject({ end: { length: 512 } });
+  });
+
   it.each([
     ["timeout=5", 5000],
     ["timeout=5, max=100", 5000],

@@ -377,6 +377,17 @@ describe("a reload", () => {
     expect(engine.forgotten).toEqual([origin]);
   });
 
+  it("does not bring back a target whose next check fails too", () => {
+    const healthCheck = { path: "/", intervalMs: 5000, timeoutMs: 2000 };
+    const { engine, time, upstreams } = setUp(settings([target("a")], { healthCheck }));
+    engine.sent[0]!.handler.onError(FAILURE);
+    time.pass(5000);
+    engine.sent[1]!.handler.onError(FAILURE);
+    const next = upstreams.replace([settings([target("a")], { healthCheck })]);
+    engine.sent.at(-1)!.handler.onError(FAILURE);
+    expect(next.find("orders")!.pick(null)).toBeNull();
+  });
+
   it("forgets that a check had put a target out where there are no checks any more", () => {
     const healthCheck = { path: "/", intervalMs: 5000, timeoutMs: 2000 };
     const { engine, time, upstreams, orders } = setUp(settings([target("a")], { healthCheck }));

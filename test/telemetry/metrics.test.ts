@@ -65,6 +65,23 @@ describe("requestEnded", () => {
     expect(sample(text, 'sentinel_gateway_duration_seconds_sum{route="read-api"}')).toBeCloseTo(0.002);
   });
 
+  it("does not count the wait for a body that never came, either", () => {
+    const metrics = metricsFor();
+    const left = { upstream: null, upstreamStartedAt: 0, upstreamEndedAt: 0, status: 499, waitingSince: 1002 };
+    metrics.requestEnded(exchangeOf(left));
+    const text = formatMetrics(metrics.snapshot());
+    expect(sample(text, 'sentinel_gateway_duration_seconds_sum{route="read-api"}')).toBeCloseTo(0.002);
+  });
+
+  it("counts what took longer than the last bound of a histogram", () => {
+    const metrics = metricsFor();
+    metrics.requestEnded(exchangeOf({ startedAt: 0, upstreamStartedAt: 1, endedAt: 60_000 }));
+    const text = formatMetrics(metrics.snapshot());
+    expect(sample(text, 'sentinel_request_duration_seconds_bucket{route="read-api",le="10"}')).toBe(0);
+    expect(sample(text, 'sentinel_request_duration_seconds_bucket{route="read-api",le="+Inf"}')).toBe(1);
+    expect(sample(text, 'sentinel_request_duration_seconds_count{route="read-api"}')).toBe(1);
+  });
+
   it("counts a refusal's whole time as the gateway's share, and none of an upstream", () => {
     const metrics = metricsFor();
     const refused = { upstream: null, upstreamStartedAt: 0, upstreamEndedAt: 0, status: 401 };

@@ -275,6 +275,8 @@ describe("mergeStates", () => {
     expect(merged.upstreams[0]?.targets[0]).toEqual({ url: "http://10.0.0.1:3000", healthy: false });
     expect(merged.redis).toEqual({ up: false, reason: "refused" });
     expect(merged.keys.entries).toBe(2468);
+    const since = (startedAt: number) => stateOf({ startedAt });
+    expect(mergeStates([since(3), since(1), since(2)], null, 3).startedAt).toBe(1);
     expect(mergeStates([sick, sick], null, 2).checks[0]).toEqual({ name: "keys", ok: false, reason: "not reached" });
   });
 });
