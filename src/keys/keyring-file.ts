@@ -61,11 +61,17 @@ export class KeyringInvalid extends Error {
   }
 }
 
+/** What the parser says of these is for programmers. */
+const YAML_MISTAKES: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: "this member is there twice",
+  MULTIPLE_DOCS: "a second document begins here; a file holds one",
+};
+
 function parseYaml(text: string, lines: LineCounter, source: Source): Document | null {
   try {
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
     for (const { pos, message, code } of [...document.errors, ...document.warnings]) {
-      source.problemAt(pos[0], code === "DUPLICATE_KEY" ? "this member is there twice" : `not valid YAML: ${message}`);
+      source.problemAt(pos[0], YAML_MISTAKES[code] ?? `not valid YAML: ${message}`);
     }
     return document;
   } catch (error) {

@@ -122,7 +122,7 @@ describe("a bad keyring is refused, with the place of", () => {
     ["a tab for indentation", "keys:\n\t- a", "2:1: not valid YAML: Tabs"],
     ["a member twice", `${KEY}    hash: ${OTHER}\n`, "4:5: this member is there twice"],
     ["keys twice", `${KEY}keys: []\n`, "4:1: this member is there twice"],
-    ["two documents", `${KEY}---\n${KEY}`, "not valid YAML: Source contains multiple documents"],
+    ["two documents", `${KEY}---\n${KEY}`, "a second document begins here; a file holds one"],
     ["an unknown tag", `${KEY}    name: !secret x\n`, "4:11: not valid YAML: Unresolved tag"],
     ["a list for a keyring", "- a", "1:1: a keyring must be a mapping with the members workspaces, roles, keys"],
     ["a text for a keyring", "hello", "1:1: a keyring must be a mapping"],
