@@ -135,10 +135,15 @@ class KeysTask {
     const graceMs = readDuration(this.#options.grace ?? "0s", "--grace");
     if (this.#now + graceMs > LAST_INSTANT) throw new CommandFailure(EXIT.usage, "--grace is too long.");
     const { store } = await this.#opening();
+    // Before anything is made: a secret must not be lost to a look-up that fails behind it.
+    const expiresAt = (await store.get(keyId))?.expiresAt ?? null;
     const created = await this.#keepingSecret(() => store.reroll(keyId, graceMs));
     const answer = await this.#newKey(created);
     const old = graceMs === 0 ? `${keyId} no longer works.` : `${keyId} works until its grace ends.`;
-    return this.#answerAndWait({ ...answer, next: `${old}\n${answer.next}` });
+    // Of a key that was rerolled before, this is the end of its grace, and hardly what is wanted of the new one.
+    const end =
+      expiresAt === null ? "" : `The new key expires when the old one would have, at ${formatInstant(expiresAt)}.\n`;
+    return this.#answerAndWait({ ...answer, next: `${old}\n${end}${answer.next}` });
   }
 
   async delete(): Promise<ExitStatus> {

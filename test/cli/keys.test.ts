@@ -293,6 +293,14 @@ describe("disable, enable, reroll and delete on a keyring", () => {
     expect(await keys(["verify", SECRET])).toMatchObject({ status: 0 });
   });
 
+  it("reroll of a key that was rerolled before says when the new one ends: with the old one's grace", async () => {
+    expect((await keys(["reroll", "key_ci", "--grace", "1h"])).err).not.toContain("The new key expires");
+    const again = await keys(["reroll", "key_ci", "--grace", "1h"]);
+    const [, at] = /^The new key expires when the old one would have, at (\S+)\.$/m.exec(again.err) ?? [];
+    const [, keyId = ""] = /^keyId +(\S+)$/m.exec(again.out) ?? [];
+    expect(json(await keys(["get", keyId, "--json"])).expiresAt).toBe(at);
+  });
+
   it.each(["delete", "disable", "reroll"])("%s --wait waits for nothing and says so", async (command) => {
     const { status, out, err } = await keys([command, "key_ci", "--wait", "--json"]);
     expect(status).toBe(0);
