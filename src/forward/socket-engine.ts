@@ -195,6 +195,13 @@ class OriginConnections implements ConnectionOwner {
     return oldest !== undefined;
   }
 
+  giveUpUnheard(tick: number): void {
+    const { newest } = this.pool;
+    const isHeard =
+      this.#answered.length + this.#resting.length > 0 || (newest !== undefined && newest.idleSince >= tick);
+    if (!isHeard) while (this.giveUpOldest());
+  }
+
   get awaitsAddress(): boolean {
     return this.#names.isUnderWay(this.#origin.hostname);
   }

@@ -19,6 +19,11 @@ export class Ticks {
     return ms === 0 ? 0 : this.now + Math.ceil(ms / this.#tickMs) + 1;
   }
 
+  /** Whether `ms` have surely passed since the tick `since`. */
+  havePassed(ms: number, since: number): boolean {
+    return this.now > since + Math.ceil(ms / this.#tickMs);
+  }
+
   start(): void {
     this.#timer ??= setInterval(() => {
       this.now++;

@@ -39,6 +39,8 @@ export class UpstreamConnection implements ResponseSink {
   #phase: Phase = "connect";
   /** The tick at which the phase has lasted too long; 0: never. */
   #deadline = 0;
+  /** The tick at which the phase began; of an idle one, in which the last answer ended. */
+  #since = 0;
   /** The tick from which it is too old to be kept, so that changes of the upstream's address are followed. */
   readonly #retireAt: number;
   readonly #listeners: Readonly<Record<string, Listener>>;
@@ -71,6 +73,11 @@ export class UpstreamConnection implements ResponseSink {
   /** It is open, and nothing runs on it. */
   get idle(): boolean {
     return this.#call === null && !this.#closed;
+  }
+
+  /** The tick at which it became idle. */
+  get idleSince(): number {
+    return this.#since;
   }
 
   /** The upstream is not expected to close it yet. */
@@ -122,12 +129,24 @@ export class UpstreamConnection implements ResponseSink {
 
   /** Called with every tick. */
   tick(): void {
+    if (this.#reused && this.#phase === "response") this.#doubtOthers();
     if (this.#deadline === 0 || this.#deadline > this.#ticks.now) return;
     const request = this.#call?.request;
     if (request === undefined) this.#idleTooLong();
     else if (this.#phase === "connect") this.#fail("connect_timeout", this.#connectProblem(request.connectMs));
     else if (this.#phase === "response") this.#fail("response_timeout", `no answer within ${request.responseMs} ms`);
     else this.#fail("idle_timeout", `silent for ${request.idleMs} ms`);
+  }
+
+  /**
+   * So long without a word that a new connection would have been given up: a host that vanished, or something on the way
+   * that lost its connections, tells nobody. Others that were not heard of since are likely dead as well.
+   */
+  #doubtOthers(): void {
+    const call = this.#call;
+    if (call === null || !call.requestDone || this.#parser.begun) return;
+    const { connectMs } = call.request;
+    if (connectMs > 0 && this.#ticks.havePassed(connectMs, this.#since)) this.#owner.giveUpUnheard(this.#since);
   }
 
   #connectProblem(ms: number): string {
@@ -407,6 +426,7 @@ export class UpstreamConnection implements ResponseSink {
 
   #enter(phase: Phase, ms: number): void {
     this.#phase = phase;
+    this.#since = this.#ticks.now;
     this.#deadline = this.#ticks.after(ms);
   }
 
@@ -448,6 +468,7 @@ export class UpstreamConnection implements ResponseSink {
       return;
     }
     this.#reused = true;
+    this.#since = this.#ticks.now;
     this.#waitForRequest("idle", Math.min(openMs, this.#owner.idleMs));
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#owner.release(this);
@@ -477,6 +498,8 @@ export interface ConnectionOwner {
   readonly awaitsAddress: boolean;
   /** Connections are not too many to keep one that long. */
   readonly keepsForLong: boolean;
+  /** Closes all idle connections, unless one of them became idle at `tick` or later. */
+  giveUpUnheard(tick: number): void;
   /** It is done with its request. */
   release(connection: UpstreamConnection): void;
   /** It is no more: closed, or handed over with an upgrade. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { UpstreamEngine } from "../../src/forward/forwarder.ts";
+import type { UpstreamEngine, UpstreamRequest } from "../../src/forward/forwarder.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { ForwardRig, type RigOptions, upstreamOn } from "./forward-rig.ts";
 import {
@@ -239,5 +239,80 @@ describe("a connection that was idle for half a minute", () => {
     vi.advanceTimersByTime(60_000);
     for (const connection of server.connections) await connection.gone();
     expect(vi.getTimerCount()).toBe(timers);
+  });
+});
+
+/** Requests straight to the engine; one for `/silent` is never answered, and of one for `/begun` nothing but the first line. */
+describe("a request that hears nothing on a connection that was idle", () => {
+  let engine: UpstreamEngine;
+  let server: RawServer;
+
+  beforeEach(async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    engine = createSocketEngine();
+    server = await rawServer(async (connection) => {
+      for (let request = 1; ; request++) {
+        await connection.seen("\r\n\r\n", request);
+        const head = connection.received.split("\r\n\r\n")[request - 1] ?? "";
+        if (head.includes(" /begun")) connection.write("HTTP/1.1 200 OK\r\n");
+        else if (!head.includes(" /silent")) connection.write(OK);
+      }
+    });
+    const handlers = [send(), send(), send()];
+    for (const handler of handlers) await handler.finished();
+    await rested();
+    vi.advanceTimersByTime(1000);
+  });
+
+  afterEach(() => {
+    engine.close();
+    server.close();
+    vi.useRealTimers();
+  });
+
+  function send(changes: Partial<UpstreamRequest> = {}): RecordingHandler {
+    const handler = new RecordingHandler();
+    const limits = { connectMs: 2000, responseMs: 30_000 };
+    engine.send(upstreamRequest(server.origin, { ...limits, ...changes }), handler);
+    return handler;
+  }
+
+  async function sendAndArrive(changes: Partial<UpstreamRequest>): Promise<RawConnection> {
+    send(changes);
+    const arrived = (connection: RawConnection) => connection.received.includes(` ${changes.path} `);
+    await expect.poll(() => server.connections.some(arrived)).toBe(true);
+    return server.connections.find(arrived)!;
+  }
+
+  it("for as long as it may take to connect closes the others, which are likely as dead", async () => {
+    const silent = await sendAndArrive({ path: "/silent" });
+    vi.advanceTimersByTime(2200);
+    for (const connection of server.connections) if (connection !== silent) await connection.gone();
+    expect((await send().finished()).body).toBe("ok");
+    expect(server.connections).toHaveLength(4);
+    expect(silent.ended, "it has its time still").toBe(false);
+  });
+
+  it("leaves them when one was heard of since", async () => {
+    await sendAndArrive({ path: "/silent" });
+    await send().finished();
+    await rested();
+    vi.advanceTimersByTime(2200);
+    expect((await send().finished()).body).toBe("ok");
+    expect(server.connections.filter(({ ended }) => ended)).toEqual([]);
+    expect(server.connections).toHaveLength(3);
+  });
+
+  it.each<[string, Partial<UpstreamRequest>, number]>([
+    ["an answer that has begun", { path: "/begun" }, 3],
+    ["a connection that is new", { path: "/silent", freshSocket: true }, 4],
+    ["a request whose body is still to come", { path: "/silent", method: "POST", body: "chunked" }, 3],
+    ["no limit on connecting", { path: "/silent", connectMs: 0 }, 3],
+  ])("leaves them with %s", async (_, changes, connections) => {
+    await sendAndArrive(changes);
+    vi.advanceTimersByTime(2900);
+    expect((await send().finished()).body).toBe("ok");
+    expect(server.connections.filter(({ ended }) => ended)).toEqual([]);
+    expect(server.connections).toHaveLength(connections);
   });
 });

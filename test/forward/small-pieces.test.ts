@@ -68,6 +68,7 @@ async function begun(
     ageMsMax: 0,
     awaitsAddress: false,
     keepsForLong: false,
+    giveUpUnheard: () => {},
     release: () => {},
     gone: () => {},
   };
