@@ -131,6 +131,9 @@ export function describeFaults(title: string, rows: readonly FaultRow[]): void {
 
 type Expected = Pick<FaultRow, "code" | "status" | "title" | "detail" | "fields" | "location" | "method">;
 
+/** Two servers may read such a request differently; of a body that is too large, however much of it had come. */
+const ENDS_CONNECTION = /:(?:invalid_request|ambiguous_path|request_body_too_large)$/;
+
 /** The whole answer: status line, fields, and the body byte for byte. */
 export function expectFault(
   answer: RawAnswer,
@@ -145,7 +148,7 @@ export function expectFault(
   const fields = Object.fromEntries(answer.headers.map(([name, value]) => [name.toLowerCase(), value]));
   const { date, connection, "keep-alive": keepAlive, "content-length": length, ...rest } = fields;
   expect(date).toMatch(/ GMT$/);
-  expect([undefined, "close", "keep-alive"]).toContain(connection);
+  expect(ENDS_CONNECTION.test(row.code) ? ["close"] : [undefined, "close", "keep-alive"]).toContain(connection);
   expect(keepAlive ?? "timeout=").toMatch(/^timeout=/);
   if (row.method !== "HEAD") expect(length).toBe(String(answer.body.length));
   const wanted: Record<string, unknown> = {
