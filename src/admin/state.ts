@@ -47,7 +47,8 @@ export interface RouteState {
   readonly host: string | null;
   /** Null: any. */
   readonly methods: readonly string[] | null;
-  readonly path: string;
+  /** `/a/{id}`, or `/a/**` for a prefix. Null: any. */
+  readonly path: string | null;
   /** `open`, or what the key must be granted; empty: any valid key. */
   readonly access: { readonly open: boolean; readonly permissions: string };
   readonly upstream: string;

@@ -106,7 +106,7 @@ function routes(all: readonly RouteState[], rates: RatesReading | null): string 
 
 function matches({ methods, host, path }: RouteState): string {
   const verbs = methods === null ? quiet("any method") : escapeHtml(methods.join(" "));
-  return `${verbs} ${host === null ? "" : code(host)}${path === "" ? quiet(" any path") : code(path)}`;
+  return `${verbs} ${host === null ? "" : code(host)}${path === null ? quiet(" any path") : code(path)}`;
 }
 
 function access({ access }: RouteState): string {

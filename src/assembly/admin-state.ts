@@ -1,4 +1,6 @@
 import type { AdminState, LastReload, ReadinessCheck, RouteState, UpstreamState } from "../admin/state.ts";
+import { formatHostPattern } from "../routes/host.ts";
+import { formatPathPattern } from "../routes/pattern.ts";
 import type { Route } from "../routes/route.ts";
 import type { OpenedKeys } from "./open-keys.ts";
 import type { Prepared } from "./prepare.ts";
@@ -53,9 +55,9 @@ function describeRoute(route: Route): RouteState {
   const { host, methods, path } = route.match;
   return {
     name: route.name,
-    host: host.kind === "any" ? null : host.kind === "exact" ? host.name : `*${host.suffix}`,
+    host: host.kind === "any" ? null : formatHostPattern(host),
     methods,
-    path: path.kind === "whole" ? path.text : `${path.text}/*`,
+    path: path.kind === "any" ? null : formatPathPattern(path),
     access: {
       open: route.access.kind === "open",
       permissions: route.access.kind === "rootKey" ? (route.access.requires?.text ?? "") : "",

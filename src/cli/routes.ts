@@ -1,5 +1,7 @@
 import type { Command } from "commander";
-import type { Route, RouteMatch } from "../routes/route.ts";
+import { formatHostPattern } from "../routes/host.ts";
+import { formatPathPattern } from "../routes/pattern.ts";
+import type { Route } from "../routes/route.ts";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
 
 interface RoutesOptions {
@@ -48,7 +50,7 @@ export interface DescribedRoute {
 export function describeRoute({ name, match, access, upstream }: Route): DescribedRoute {
   return {
     name,
-    host: formatHost(match.host),
+    host: match.host.kind === "any" ? null : formatHostPattern(match.host),
     path: match.path.kind === "whole" ? match.path.text : null,
     pathPrefix: match.path.kind === "prefix" ? match.path.text : null,
     methods: match.methods,
@@ -63,12 +65,12 @@ export function describeRoute({ name, match, access, upstream }: Route): Describ
 export function formatRoutes(routes: readonly Route[]): string {
   const header = ["ROUTE", "HOST", "PATH", "METHODS", "REQUIRES", "UPSTREAM"];
   const rows = routes.map((route) => {
-    const { name, host, path, pathPrefix, methods, headers, auth, permissions, upstream } = describeRoute(route);
+    const { name, host, methods, headers, auth, permissions, upstream } = describeRoute(route);
     const fields = Object.entries(headers).map(([field, value]) => ` ${field}=${value}`);
     return [
       name,
       host ?? "*",
-      `${path ?? (pathPrefix === null ? "*" : `${pathPrefix.replace(/\/$/, "")}/**`)}${fields.join("")}`,
+      `${formatPathPattern(route.match.path)}${fields.join("")}`,
       methods?.join(",") ?? "*",
       auth === "none" ? "nothing (open)" : (permissions?.replaceAll(/\s+/g, " ") ?? "any valid key"),
       upstream,
@@ -85,9 +87,4 @@ export function formatRoutes(routes: readonly Route[]): string {
 
 function openWarning({ name, upstream }: Route): string {
   return `warning: the route "${name}" is open to anyone: it asks for no key and leads to the upstream "${upstream}"`;
-}
-
-function formatHost(host: RouteMatch["host"]): string | null {
-  if (host.kind === "any") return null;
-  return host.kind === "exact" ? host.name : `*${host.suffix}`;
 }

@@ -52,6 +52,12 @@ export function parseHostPattern(text: string): RouteMatch["host"] | TextProblem
   return { kind: "wildcard", suffix: `.${host.name}` };
 }
 
+/** The way back: `*` where any host will do. */
+export function formatHostPattern(host: RouteMatch["host"]): string {
+  if (host.kind === "any") return "*";
+  return host.kind === "exact" ? host.name : `*${host.suffix}`;
+}
+
 const HOST_EXPECTED = "must be a host name, an address, or *. and a name, as in *.example.com";
 
 const OPENING_BRACKET = 0x5b;

@@ -34,6 +34,12 @@ export interface TextProblem {
 /** The pattern of a route that names no path: it matches every one. */
 export const ANY_PATH: PathPattern = { kind: "any", text: "", segments: [] };
 
+/** For people: `/a/{id}`, `/a/**` for a prefix, `*` for any path. */
+export function formatPathPattern({ kind, text }: PathPattern): string {
+  if (kind === "any") return "*";
+  return kind === "whole" ? text : `${text.replace(/\/$/, "")}/**`;
+}
+
 /** Without a path, everything is below the root. */
 export function shapeOf({ kind, segments }: PathPattern): PathShape {
   return { kind: kind === "whole" ? "whole" : "prefix", segments };

@@ -1,3 +1,4 @@
+import { formatHostPattern } from "./host.ts";
 import { type PathPattern, type PathShape, shapeOf } from "./pattern.ts";
 import type { Route, RouteMatch } from "./route.ts";
 
@@ -23,12 +24,7 @@ export function rankConditions({ match: { methods, headers } }: Route): number {
 
 /** Equal for two routes with the same host and with paths that match the same. */
 export function formatPlace({ host, path }: RouteMatch): string {
-  return `${formatHost(host)} ${formatShape(shapeOf(path))}`;
-}
-
-function formatHost(host: RouteMatch["host"]): string {
-  if (host.kind === "any") return "*";
-  return host.kind === "exact" ? host.name : `*${host.suffix}`;
+  return `${formatHostPattern(host)} ${formatShape(shapeOf(path))}`;
 }
 
 /** Names of parameters make no difference; a prefix ends in an asterisk. */
@@ -43,7 +39,7 @@ function compareHosts(a: RouteMatch["host"], b: RouteMatch["host"]): number {
   if (a.kind === "wildcard" && b.kind === "wildcard" && a.suffix.length !== b.suffix.length) {
     return b.suffix.length - a.suffix.length;
   }
-  return HOST_RANK[a.kind] - HOST_RANK[b.kind] || compareTexts(formatHost(a), formatHost(b));
+  return HOST_RANK[a.kind] - HOST_RANK[b.kind] || compareTexts(formatHostPattern(a), formatHostPattern(b));
 }
 
 function comparePaths(a: PathPattern, b: PathPattern): number {

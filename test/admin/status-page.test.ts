@@ -25,6 +25,14 @@ describe("the status page", () => {
     }
   });
 
+  it("says so of a route that takes any method and any path", () => {
+    const access = { open: false, permissions: "" };
+    const all = { name: "all", host: null, methods: null, path: null, access, upstream: "orders" };
+    expect(formatStatusPage(stateOf({ routes: [all] }), null, NOW).replaceAll(/<[^>]*>/g, "")).toMatch(
+      /any method\s+any path/,
+    );
+  });
+
   it("shows the mistakes of a reload that was refused", () => {
     const error = "sentinel.yaml:3:5: unknown member 'lisen', did you mean 'listen'?";
     const lastReload = { at: NOW - 5000, outcome: "failure", error, needsRestart: [] } as const;
