@@ -4,6 +4,7 @@ import type { DecideContext, Verdict } from "../decide.ts";
 import type { EnvelopeSettings } from "../faults/envelope.ts";
 import { principalOf } from "../forward/principal.ts";
 import type { RequestHeadersContext } from "../forward/request-headers.ts";
+import { formatAuthority } from "../forward/upstreams.ts";
 import type { HeadLimits, RequestHead } from "../head.ts";
 import { openKeys } from "./open-keys.ts";
 import { headLimits, type Prepared, prepare } from "./prepare.ts";
@@ -70,7 +71,7 @@ function contextOf(
     peerAddress: ASKED_FROM,
     scheme: config.tls === undefined ? "http" : "https",
     port: listen.kind === "tcp" ? listen.port : 0,
-    authority: target === undefined ? "" : target.url.replace(/^https?:\/\//, ""),
+    authority: target === undefined ? "" : formatAuthority(target),
     preserveHost: route.preserveHost,
     authorization: route.authorization,
     principal: route.access.kind === "open" || record === null ? null : principalOf(record),

@@ -22,6 +22,12 @@ export interface TargetSettings {
   readonly weight: number;
 }
 
+/** What a target is called in a Host field: without the port where it is the scheme's own. */
+export function formatAuthority({ hostname, port, tls }: TargetSettings): string {
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return port === (tls === null ? 80 : 443) ? host : `${host}:${port}`;
+}
+
 /** Hears what happens to upstreams: metrics and the log of state changes. */
 export interface UpstreamObserver {
   /** Told once for every target at the start, then on each change. `target` is its url. */
@@ -246,11 +252,11 @@ class Target implements UpstreamTarget {
   /** Out by the active check. */
   checkedOut = false;
 
-  constructor({ url, hostname, port, tls }: TargetSettings) {
+  constructor(settings: TargetSettings) {
+    const { url, hostname, port, tls } = settings;
     this.url = url;
     this.origin = { hostname, port, tls };
-    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-    this.authority = port === (tls === null ? 80 : 443) ? host : `${host}:${port}`;
+    this.authority = formatAuthority(settings);
   }
 
   get healthy(): boolean {

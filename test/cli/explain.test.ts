@@ -202,6 +202,15 @@ it("sentinel explain believes X-Forwarded-* where the gateway would believe this
   );
 });
 
+it("sentinel explain shows the target's Host as the gateway sends it", async () => {
+  const text = `keys: { source: { type: file, path: ./keys.yaml } }
+upstreams: [{ name: echo, targets: ["http://Orders.Internal:80"] }]
+routes: [{ name: all, auth: none, upstream: echo, preserveHost: false }]
+`;
+  writeFileSync(join(gateway.folder, "target-host.yaml"), text);
+  expect(await upstreamFields("/", [], "target-host.yaml")).toContain("Host: orders.internal");
+});
+
 it("sentinel explain says why credentials are malformed", async () => {
   const { out } = await explainIt("GET", "/all", [key("one").replace("Bearer", "Bearer ")]);
   expect((JSON.parse(out) as Told).notes).toEqual(["Authorization is malformed: more than one space follows Bearer."]);
