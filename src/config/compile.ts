@@ -224,10 +224,10 @@ function nearestCode(text: string): string {
 function compileUpstreams({ upstreams, routes }: Draft, report: Report): UpstreamSettings[] {
   checkNames(upstreams ?? [], "upstreams", report);
   const used = new Set(routes.map((route) => route?.value.upstream));
-  const everyRouteIsKnown = routes.every((route) => route !== null && !route.madeUp.has("upstream"));
   return (upstreams ?? []).flatMap((item, i) => {
     if (item === null) return [];
-    if (everyRouteIsKnown && !item.madeUp.has("name") && !used.has(item.value.name)) {
+    // Warnings are of configurations without mistakes only: of those everything is known.
+    if (!used.has(item.value.name)) {
       report.warning(["upstreams", i, "name"], `no route leads to the upstream "${item.value.name}"`);
     }
     const compiled = compileUpstream(item.value, ["upstreams", i], report);

@@ -34,7 +34,7 @@ export interface Envelope {
  */
 export function formatEnvelope(fault: Fault, requestId: string, settings: EnvelopeSettings): Envelope {
   const { status, detail, usualDetail, usualDetailJson, rest } = presentationOf(fault, settings);
-  const errors = status === 400 && fault.errors !== undefined ? `,"errors":${JSON.stringify(fault.errors)}` : "";
+  const errors = status === 400 ? `,"errors":${JSON.stringify(fault.errors)}` : "";
   const said = detail ?? (fault.detail === usualDetail ? usualDetailJson : JSON.stringify(fault.detail));
   const body = `{"meta":{"requestId":"${requestId}"},"error":{"detail":${said}${rest}${errors}}}`;
   const bytes = Buffer.byteLength(body);

@@ -86,11 +86,6 @@ export function grantProblem(text: string): string | null {
   return "problem" in parsed ? parsed.problem : null;
 }
 
-/** True for a tuple that can satisfy something: `*` only as a whole resource id. */
-export function isGrant(text: string): boolean {
-  return grantProblem(text) === null;
-}
-
 /** `index` is the part's place in the tuple, from 0. */
 export function partProblem(part: string, index: number): string | null {
   const name = PART_NAMES[index] ?? "part";
