@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Verdict } from "../decide.ts";
 import { type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
 import type { Explanation } from "./explanation.ts";
+import { CONFIG_OPTION, collect } from "./options.ts";
 
 interface ExplainOptions {
   readonly config?: string;
@@ -17,7 +18,7 @@ export function addExplainCommand(program: Command, io: CommandIo, finish: (stat
     .description("say what would happen to a request, and why, without sending it anywhere")
     .argument("<method>", "as in GET")
     .argument("<url>", "http://host/path?query, or /path?query")
-    .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
+    .option(...CONFIG_OPTION)
     .option("-H, --header <field>", "a header field, as in 'Authorization: Bearer unkey_...'; may be repeated", collect)
     .option("-d, --data <body>", "the request's body; - reads it from standard input")
     .option("--json", "print the explanation as JSON")
@@ -32,10 +33,6 @@ export function addExplainCommand(program: Command, io: CommandIo, finish: (stat
       io.out(options.json ? `${JSON.stringify(explanation, null, 2)}\n` : formatExplanation(explanation, io.colour));
       finish(exitStatus(explanation));
     });
-}
-
-function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value];
 }
 
 function exitStatus({ verdict }: Explanation): ExitStatus {

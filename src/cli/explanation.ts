@@ -1,7 +1,6 @@
 import { METHODS, STATUS_CODES } from "node:http";
 import { type Deciding, openDeciding } from "../assembly/deciding.ts";
 import { resolveConfigPath } from "../config/load.ts";
-import { formatProblems } from "../config/problem.ts";
 import { decide, type Verdict } from "../decide.ts";
 import { formatFaultCode } from "../faults/catalogue.ts";
 import { type EnvelopeSettings, formatEnvelope } from "../faults/envelope.ts";
@@ -19,6 +18,7 @@ import type { PermissionQuery } from "../permissions/query.ts";
 import { formatPlaceholder } from "../permissions/resource-id.ts";
 import type { Route } from "../routes/route.ts";
 import { CommandFailure, type CommandIo, EXIT } from "./exit.ts";
+import { invalidFiles } from "./invalid-files.ts";
 
 /** A request as the command line describes it. */
 export interface DescribedRequest {
@@ -103,8 +103,7 @@ export interface ExplainedTuple {
 export async function explain(described: DescribedRequest, io: CommandIo): Promise<Explanation> {
   const { rawHeaders, target, notes } = describe(described);
   const opened = await openDeciding(resolveConfigPath(described.config, io.env, io.cwd), io.env);
-  if (!opened.ok)
-    throw new CommandFailure(EXIT.notSo, formatProblems(opened.problems, { colour: io.colour }).trimEnd());
+  if (!opened.ok) throw invalidFiles(opened.problems, io);
   const { deciding } = opened;
   try {
     const asksGateway = described.method === "OPTIONS" && target === "*";

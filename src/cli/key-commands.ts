@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { formatProblems } from "../config/problem.ts";
 import { hashKey, readBearer } from "../keys/bearer.ts";
 import { formatInstant, LAST_INSTANT } from "../keys/instant.ts";
 import { checkKeyFields, NO_FIELDS } from "../keys/key-fields.ts";
@@ -17,6 +16,7 @@ import {
 } from "../keys/source.ts";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
 import { formatListLine, formatRecord, formatRows, formatStanding, LIST_HEADER, recordJson } from "./format-key.ts";
+import { invalidFiles } from "./invalid-files.ts";
 import { type OpenedStore, type OpenStore, openConfiguredStore } from "./key-store.ts";
 import { looksLikeDuration, readClear, readDuration, readFields } from "./key-values.ts";
 import type { KeysOptions, RunKeysCommand } from "./keys.ts";
@@ -327,9 +327,7 @@ function toFailure(error: unknown, io: CommandIo): unknown {
   if (error instanceof KeyStoreRefusal) {
     return new CommandFailure(error.reason === "unknown" ? EXIT.notSo : EXIT.usage, sentence(error.message));
   }
-  if (error instanceof KeyringInvalid) {
-    return new CommandFailure(EXIT.notSo, formatProblems(error.problems, { colour: io.colour }).trimEnd());
-  }
+  if (error instanceof KeyringInvalid) return invalidFiles(error.problems, io);
   if (error instanceof SourceUnavailable) return new CommandFailure(EXIT.unreachable, sentence(error.message));
   return error;
 }

@@ -1,7 +1,7 @@
-import { formatProblems } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 import type { KeyStore } from "../keys/source.ts";
 import { CommandFailure, type CommandIo, EXIT } from "./exit.ts";
+import { invalidFiles } from "./invalid-files.ts";
 
 /** The store that `sentinel keys` works on. */
 export interface OpenedStore {
@@ -21,9 +21,7 @@ export type OpenStore = (configFile: string | undefined, io: CommandIo) => Promi
 export const openConfiguredStore: OpenStore = async (configFile, io) => {
   const { loadConfig, resolveConfigPath } = await import("../config/load.ts");
   const loaded = await loadConfig(resolveConfigPath(configFile, io.env, io.cwd), io.env);
-  if (!loaded.ok) {
-    throw new CommandFailure(EXIT.notSo, formatProblems(loaded.problems, { colour: io.colour }).trimEnd());
-  }
+  if (!loaded.ok) throw invalidFiles(loaded.problems, io);
   const { config } = loaded;
   const { source, prefix } = config.keys;
   const common = { kind: source.type, keyPrefix: prefix, gatewayUrl: gatewayUrl(config) };

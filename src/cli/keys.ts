@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { CommandIo, ExitStatus } from "./exit.ts";
 import type { OpenStore } from "./key-store.ts";
+import { CONFIG_OPTION, collect } from "./options.ts";
 
 /** What the flags of all `keys` commands come to, as they were typed. */
 export interface KeysOptions {
@@ -33,10 +34,7 @@ export function addKeysCommands(
     return keys
       .command(usage)
       .description(description)
-      .option(
-        "-c, --config <file>",
-        "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)",
-      )
+      .option(...CONFIG_OPTION)
       .option("--json", "print the answer as JSON")
       .action(async (...given: unknown[]) => {
         // Commander hands over the arguments, then the options, then the command itself.
@@ -95,8 +93,4 @@ function withFields(command: Command): Command {
 
 function withWait(command: Command): Command {
   return command.option("--wait [duration]", "return when every live instance has acted on it (10s unless given)");
-}
-
-function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value];
 }

@@ -2,7 +2,9 @@ import type { Command } from "commander";
 import { formatHostPattern } from "../routes/host.ts";
 import { formatPathPattern } from "../routes/pattern.ts";
 import type { Route } from "../routes/route.ts";
-import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { invalidFiles } from "./invalid-files.ts";
+import { CONFIG_OPTION } from "./options.ts";
 
 interface RoutesOptions {
   readonly config?: string;
@@ -14,7 +16,7 @@ export function addRoutesCommand(program: Command, io: CommandIo, finish: (statu
   program
     .command("routes")
     .description("list the routes in matching order, and warn of those that are open or never match")
-    .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
+    .option(...CONFIG_OPTION)
     .option("--json", "print the routes as JSON")
     .action(async (options: RoutesOptions) => {
       const { compileConfig } = await import("../config/compile.ts");
@@ -22,9 +24,7 @@ export function addRoutesCommand(program: Command, io: CommandIo, finish: (statu
       const { formatProblems } = await import("../config/problem.ts");
       const loaded = await loadConfig(resolveConfigPath(options.config, io.env, io.cwd), io.env);
       const compiled = loaded.ok ? compileConfig(loaded.config, loaded.problemAt) : loaded;
-      if (!compiled.ok) {
-        throw new CommandFailure(EXIT.notSo, formatProblems(compiled.problems, { colour: io.colour }).trimEnd());
-      }
+      if (!compiled.ok) throw invalidFiles(compiled.problems, io);
       const { routes } = compiled.table;
       io.out(options.json ? `${JSON.stringify(routes.map(describeRoute), null, 2)}\n` : formatRoutes(routes));
       for (const route of routes) if (route.access.kind === "open") io.err(`${openWarning(route)}\n`);

@@ -1,12 +1,12 @@
 import cluster from "node:cluster";
 import { type Prepared, prepare } from "../assembly/prepare.ts";
-import { formatProblems } from "../config/problem.ts";
 import { type RunningSentinel, startSentinel } from "../sentinel.ts";
 import { exitOnCrash } from "../telemetry/crash.ts";
 import { openStandardStream } from "../telemetry/line-writer.ts";
 import { lowerBackgroundThreads } from "./background-threads.ts";
 import { setUpCollector } from "./collector.ts";
 import { CommandFailure, type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { invalidFiles } from "./invalid-files.ts";
 import { onSignals } from "./signals.ts";
 import { version } from "./version.ts";
 
@@ -31,9 +31,7 @@ export async function runUntilSignalled(
 ): Promise<ExitStatus> {
   lowerBackgroundThreads();
   const prepared = await prepare(configPath, io.env);
-  if (!prepared.ok) {
-    throw new CommandFailure(EXIT.notSo, formatProblems(prepared.problems, { colour: io.colour }).trimEnd());
-  }
+  if (!prepared.ok) throw invalidFiles(prepared.problems, io);
   if (cluster.isPrimary && prepared.compiled.workers > 1) {
     const { runWithWorkers } = await import("./run-workers.ts");
     return runWithWorkers(configPath, prepared);

@@ -1,12 +1,13 @@
 import type { Command } from "commander";
 import type { CommandIo, ExitStatus } from "./exit.ts";
+import { CONFIG_OPTION } from "./options.ts";
 
 /** `sentinel start`: runs the gateway until SIGTERM or SIGINT. */
 export function addStartCommand(program: Command, io: CommandIo, finish: (status: ExitStatus) => void): void {
   program
     .command("start")
     .description("run the gateway until SIGTERM or SIGINT")
-    .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
+    .option(...CONFIG_OPTION)
     .action(async (options: { readonly config?: string }) => {
       const { resolveConfigPath } = await import("../config/load.ts");
       const { runUntilSignalled } = await import("./run.ts");

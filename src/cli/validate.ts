@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { ConfigCheck } from "../config/check.ts";
 import { type CommandIo, EXIT, type ExitStatus } from "./exit.ts";
+import { CONFIG_OPTION } from "./options.ts";
 
 interface ValidateOptions {
   readonly config?: string;
@@ -12,7 +13,7 @@ export function addValidateCommand(program: Command, io: CommandIo, finish: (sta
   program
     .command("validate")
     .description("check the configuration and its keyring: every mistake at once, each with its line")
-    .option("-c, --config <file>", "the configuration (default: $SENTINEL_CONFIG, config/sentinel.yaml, sentinel.yaml)")
+    .option(...CONFIG_OPTION)
     .option("--json", "print what was found as JSON")
     .action(async (options: ValidateOptions) => {
       const { checkConfiguration } = await import("../config/check.ts");
