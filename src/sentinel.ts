@@ -24,7 +24,7 @@ import { type OverloadWatch, watchOverload } from "./inbound/overload.ts";
 import type { Tier } from "./keys/source.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { LineSink } from "./telemetry/line-writer.ts";
-import type { LogFields } from "./telemetry/logger.ts";
+import { asError, type LogFields } from "./telemetry/logger.ts";
 import type { MetricSubjects } from "./telemetry/metrics.ts";
 import { collectScrape } from "./telemetry/scrape.ts";
 import { createTelemetry, type Telemetry } from "./telemetry/telemetry.ts";
@@ -377,10 +377,6 @@ function readLimits(): string {
   } catch {
     return "";
   }
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** The tiers that a look-up can be answered by. */

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from "node:cluster";
 import { type AdminState, isReady } from "./admin/state.ts";
 import { watchHandedConnections } from "./handed-connections.ts";
-import type { Log } from "./telemetry/logger.ts";
+import { asError, type Log } from "./telemetry/logger.ts";
 import { retireScrapes, type Scrape } from "./telemetry/scrape.ts";
 
 /** What the process that holds the workers can do with them. */
@@ -68,7 +68,7 @@ export function serveAsWorker(side: WorkerSide, log: Log, exit: (code: number) =
   // The holder is gone: node says `disconnect` next and ends this process.
   cluster.worker?.on("error", () => {});
   const failed = (during: string) => (error: unknown) => {
-    log("error", `worker_${during}_failed`, { error: error instanceof Error ? error : new Error(String(error)) });
+    log("error", `worker_${during}_failed`, { error: asError(error) });
   };
   process.on("message", (message: ToWorker) => {
     if (message.kind === "reload") side.reload().catch(failed("reload"));

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { ListenAddress } from "../config/addresses.ts";
 import { EXPOSITION_CONTENT_TYPE } from "../telemetry/exposition.ts";
-import type { Log } from "../telemetry/logger.ts";
+import { asError, type Log } from "../telemetry/logger.ts";
 import { formatScrapes, type Scrape } from "../telemetry/scrape.ts";
 import { listen } from "./listen.ts";
 import { createRates } from "./rates.ts";
@@ -91,7 +91,7 @@ async function answer(request: IncomingMessage, answers: Answers, log: Log): Pro
   try {
     return await make();
   } catch (error) {
-    log("error", "admin_failed", { path, error: error instanceof Error ? error : new Error(String(error)) });
+    log("error", "admin_failed", { path, error: asError(error) });
     return { status: 500, type: TEXT, body: "internal error; see the log\n" };
   }
 }

@@ -1,5 +1,4 @@
-import type { Log } from "./logger.ts";
-import { describeError } from "./logger.ts";
+import { asError, describeError, type Log } from "./logger.ts";
 import type { Redact } from "./redact.ts";
 
 export interface CrashOptions {
@@ -39,7 +38,7 @@ async function leave({ log, drain, flush, exit = process.exit }: CrashOptions): 
   try {
     await drain();
   } catch (error) {
-    log("error", "drain_failed", { error: error instanceof Error ? error : new Error(String(error)) });
+    log("error", "drain_failed", { error: asError(error) });
   }
   await flush();
   exit(1);

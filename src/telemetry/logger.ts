@@ -46,6 +46,11 @@ export function describeError(thrown: unknown, redact: Redact): string {
   return redact(`${name}: ${thrown.message}`).slice(0, 500);
 }
 
+/** What was thrown, as a field of the log. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
 function flatten(fields: LogFields, redact: Redact): Record<string, string | number | boolean | null> {
   const flat: Record<string, string | number | boolean | null> = {};
   for (const [name, value] of Object.entries(fields)) {
