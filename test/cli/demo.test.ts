@@ -18,7 +18,7 @@ interface Demo {
 
 let demo: Demo | null = null;
 afterEach(async () => {
-  demo?.child.kill("SIGKILL");
+  demo?.child.kill();
   await demo?.exited;
   demo = null;
 });
