@@ -488,11 +488,15 @@ export class Listener {
   }
 }
 
-/** Nothing is parsed behind its head before its turn: what may wait as requests does already, or it has a body. */
-function mustStop(request: IncomingMessage): boolean {
-  const { active, closing, failure, full } = connectionOf(request.socket);
+/**
+ * Nothing is parsed behind its head before its turn: what may wait as requests does already, or it has a body. Or the client
+ * does not take its answers: Node pauses its parser then, and under TLS gives it what is deciphered all the same, which the
+ * parser refuses.
+ */
+function mustStop({ socket, rawHeaders }: IncomingMessage): boolean {
+  const { active, closing, failure, full } = connectionOf(socket);
   if (active === null || closing || failure !== null) return false;
-  return full || hasBody(request.rawHeaders);
+  return full || socket.writableNeedDrain || hasBody(rawHeaders);
 }
 
 function hasBody(rawHeaders: readonly string[]): boolean {

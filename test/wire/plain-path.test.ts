@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -610,6 +611,66 @@ describe("plain requests over TLS", () => {
     }
     await gateway.stop();
     await upstream.stop();
+  });
+
+  it("are answered behind an answer that their client does not take yet, though several records come in one read", async () => {
+    const listening = async (server: Server) => {
+      await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+      return (server.address() as AddressInfo).port;
+    };
+    const sized = (body: Buffer | string) => `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const large = Buffer.alloc(32 * MIB, "a");
+    let begin: (from: Socket) => void = () => {};
+    const begun = new Promise<Socket>((done) => {
+      begin = done;
+    });
+    const upstream = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.on("data", (request) => {
+        if (!request.includes("/any/large")) return socket.write(`${sized("ok")}ok`);
+        socket.write(sized(large));
+        socket.write(large);
+        begin(socket);
+      });
+    });
+    const fixture = (name: string) => readFileSync(`test/forward/fixtures/${name}`, "utf8");
+    const gateway = await startGateway({
+      config: {
+        tls: { cert: { file: "tls.crt" }, key: { file: "tls.key" } },
+        upstreams: [{ name: "recorder", targets: [`http://127.0.0.1:${await listening(upstream)}`] }],
+        routes: rigRoutes(),
+      },
+      keyring: RIG_KEYRING,
+      files: { "tls.crt": fixture("upstream.crt"), "tls.key": fixture("upstream.key") },
+    });
+    // What it does not read for a while, it reads at once.
+    let relayed: Socket | null = null;
+    const relay = createServer((socket) => {
+      relayed = socket;
+      socket.pipe(connect(gateway.port, "127.0.0.1")).pipe(socket);
+    });
+    const client = await RawClient.connect(await listening(relay), { tls: true });
+    const stranger = await RawClient.connect(gateway.port, { tls: true });
+    const beat = async () => {
+      await stranger.write(get("/any/beat", auth()));
+      expect((await stranger.answer("GET", HANG_MS))?.status).toBe(200);
+    };
+
+    client.socket.pause();
+    await client.write(`\r\n${get("/any/large", auth())}`);
+    const socket = await begun;
+    // Nobody takes more of it.
+    for (let left = -1; left !== socket.writableLength; await beat()) left = socket.writableLength;
+    (relayed as Socket | null)?.pause();
+    for (let record = 0; record < 5; record++) await client.write(get("/any/small", auth()));
+    (relayed as Socket | null)?.resume();
+    await beat();
+    client.socket.resume();
+    for (let record = 0; record < 6; record++) expect((await client.answer("GET", HANG_MS))?.status).toBe(200);
+
+    for (const each of [client, stranger]) each.destroy();
+    await gateway.stop();
+    for (const server of [relay, upstream]) server.close();
   });
 
   it("are those of HTTP/1.0 clients too, which offer that alone in the handshake", async () => {
