@@ -124,7 +124,6 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
 
   /** At the start, and after a lost connection: is what comes next really what comes next? */
   async function begin(): Promise<void> {
-    await gather();
     const position = await log.position();
     if (lastSeen === null) {
       newestAtStart = position?.last ?? NOTHING;
@@ -134,6 +133,8 @@ export function createChangeFeed(deps: ChangeFeedDeps): ChangeFeed {
     } else if (!reachesBack(position, lastSeen) || !(await continues(position, lastSeen))) {
       drop(position, lastSeen);
     }
+    // Not before: what was looked up earlier is forgotten at once, while Redis can still be asked for it again.
+    await gather();
     await sign();
     following = true;
     wasLost = false;

@@ -286,10 +286,12 @@ describe("a follower of changes", () => {
   });
 
   it("neither follows nor signs while records are read from another server than the one that is followed", async () => {
-    const { log, feed, clock, events } = setUp();
+    const { log, feed, clock, events, acts } = setUp();
     log.together = false;
     await expect(feed.step()).rejects.toThrow("another server");
     expect([log.acknowledged, feed.isFollowing, events]).toEqual([[], false, ["lost"]]);
+    // What was looked up before is forgotten first, as early as ever.
+    expect(acts).toEqual(["start"]);
     log.together = true;
     clock.advance(15_000);
     await feed.step();
@@ -324,7 +326,7 @@ describe("a follower of changes", () => {
     const [stillDown] = await once(told, "asked");
     stillDown(false);
     const [isUp] = await once(told, "asked");
-    expect([log.gathered, events]).toEqual([1, ["lost"]]);
+    expect([log.reconnects, events]).toEqual([1, ["lost"]]);
     log.acknowledge = async () => void told.emit("signed");
     log.down = false;
     const signed = once(told, "signed");
