@@ -310,7 +310,7 @@ export const CATALOGUE: readonly Group[] = [
     {
       what: "A keyring that changes under way",
       alsoIn: [
-        "keys/keyring-source.test.ts: keeps it too when the file",
+        "operations/reload.test.ts: leaves the last good one in force, and is told of",
         "config/watch.test.ts: the link that Kubernetes swaps",
         "config/watch.test.ts: both halves of a slow write",
       ],

@@ -1,8 +1,9 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { stringify } from "yaml";
 import { type RunningGateway, startGateway } from "../support/gateway.ts";
+import { keyringKey } from "../support/keyring.ts";
 import { describeFailures, Load, NamedUpstream } from "./load.ts";
 
 let a: NamedUpstream;
@@ -41,8 +42,8 @@ async function withGateway(test: (gateway: RunningGateway) => Promise<void>): Pr
 }
 
 /** As `mv` does it: the file is whole at every moment. */
-function replace(gateway: RunningGateway, text: string): void {
-  const path = join(gateway.folder, "sentinel.yaml");
+function replace(gateway: RunningGateway, text: string | Buffer, name = "sentinel.yaml"): void {
+  const path = join(gateway.folder, name);
   writeFileSync(`${path}.new`, text);
   renameSync(`${path}.new`, path);
 }
@@ -122,5 +123,35 @@ describe("a changed configuration", () => {
       expect(await (await fetch(gateway.origin)).text()).toBe("b");
       expect(await (await fetch(`${gateway.adminOrigin}/`)).text()).toContain("Needs a restart: <code>listen</code>");
     });
+  });
+});
+
+describe("a changed keyring", () => {
+  const KEY = "unkey_3ZcPqW8uYt5RmX2nB7vK4jL9";
+  const headers = { authorization: `Bearer ${KEY}` };
+
+  it.each([
+    ["has a mistake", (gateway: RunningGateway) => replace(gateway, "keys: [{ id: key_a }]", "keys.yaml")],
+    ["is not UTF-8", (gateway: RunningGateway) => replace(gateway, Buffer.from([0x23, 0xff]), "keys.yaml")],
+    ["is gone", ({ folder }: RunningGateway) => rmSync(join(folder, "keys.yaml"))],
+  ])("that %s leaves the last good one in force, and is told of", async (_, spoil) => {
+    const gateway = await startGateway({
+      config: configOf(a, "a", { routes: [{ name: "all", upstream: "a" }] }),
+      keyring: { keys: [keyringKey("key_a", KEY)] },
+      expectedErrors: (record) => record.event === "config_refused",
+    });
+    try {
+      spoil(gateway);
+      gateway.signal("SIGHUP");
+      const refusal = await gateway.waitForRecord((record) => record.event === "config_refused");
+      expect(refusal.problems).toContain("keys.yaml:1:");
+      expect((await fetch(gateway.origin, { headers })).status).toBe(200);
+      replace(gateway, "keys: []", "keys.yaml");
+      gateway.signal("SIGHUP");
+      await generation(gateway, 2);
+      expect((await fetch(gateway.origin, { headers })).status).toBe(401);
+    } finally {
+      await gateway.stop();
+    }
   });
 });
