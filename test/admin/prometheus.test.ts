@@ -91,6 +91,15 @@ async function startUpstream(status: number): Promise<Server> {
   return server;
 }
 
+/** Begins each answer and never ends it. */
+async function startCutting(): Promise<Server> {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "Content-Length": "1000" }).write("{", () => response.destroy());
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  return server;
+}
+
 function originOf(server: Server): string {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
@@ -102,18 +111,20 @@ const alerts = (
 describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () => {
   let good: Server;
   let bad: Server;
+  let cut: Server;
   let gateway: RunningGateway;
   let prometheus: Prometheus;
   let traffic: NodeJS.Timeout;
 
   beforeAll(async () => {
-    [good, bad] = await Promise.all([startUpstream(200), startUpstream(500)]);
+    [good, bad, cut] = await Promise.all([startUpstream(200), startUpstream(500), startCutting()]);
     gateway = await startGateway({
       keyring: { keys: [keyringKey("key_ci", KEY, { permissions: ["api.api_1.read_api"] })] },
       config: {
         upstreams: [
           { name: "good", targets: [originOf(good)] },
           { name: "bad", targets: [originOf(bad)] },
+          { name: "cut", targets: [originOf(cut)] },
           {
             name: "dead",
             targets: [`http://127.0.0.1:${await freePort()}`],
@@ -123,6 +134,7 @@ describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () =>
         routes: [
           { name: "good", match: { path: "/good" }, upstream: "good" },
           { name: "bad", match: { path: "/bad" }, upstream: "bad" },
+          { name: "cut", match: { path: "/cut" }, upstream: "cut" },
           { name: "guarded", match: { path: "/guarded" }, permissions: "api.api_2.read_api", upstream: "good" },
           { name: "dead", match: { path: "/dead" }, upstream: "dead" },
         ],
@@ -132,7 +144,7 @@ describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () =>
     prometheus = await Prometheus.start(gateway.adminOrigin.slice("http://".length));
     const headers = { authorization: `Bearer ${KEY}` };
     traffic = setInterval(() => {
-      for (const path of ["/good", "/bad", "/guarded", "/nowhere"]) {
+      for (const path of ["/good", "/bad", "/cut", "/guarded", "/nowhere"]) {
         fetch(`${gateway.origin}${path}`, { headers })
           .then((reply) => reply.text())
           .catch(() => {});
@@ -145,7 +157,7 @@ describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () =>
   afterAll(async () => {
     clearInterval(traffic);
     await prometheus?.stop();
-    for (const server of [good, bad]) {
+    for (const server of [good, bad, cut]) {
       server?.closeAllConnections();
       server?.close();
     }
@@ -166,6 +178,10 @@ describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () =>
     await expect.poll(() => series(exprOf("SentinelErrorRatio")), { timeout: 20_000 }).toEqual(["bad"]);
     const ratio = await prometheus.query(exprOf("SentinelErrorRatio"));
     expect(ratio.get("bad")).toBeGreaterThan(0.9);
+  });
+
+  it("finds the upstream whose answers break off, though each began with 200", async () => {
+    await expect.poll(() => series(exprOf("SentinelUpstreamErrors")), { timeout: 20_000 }).toEqual(["cut"]);
   });
 
   it("finds the upstream without a healthy target", async () => {
@@ -196,7 +212,7 @@ describe.skipIf(!installed)("a Prometheus that scrapes a running gateway", () =>
 
   it("finds nothing else", async () => {
     // Those that fire here, and those that depend on how busy this machine is.
-    const others = ["SentinelErrorRatio", "SentinelUpstreamDown", "SentinelDenialSpike"];
+    const others = ["SentinelErrorRatio", "SentinelUpstreamErrors", "SentinelUpstreamDown", "SentinelDenialSpike"];
     const machine = ["SentinelSaturated", "SentinelGatewaySlow"];
     const quiet = alerts.map(({ alert }) => alert).filter((alert) => ![...others, ...machine].includes(alert));
     const firing = [];
