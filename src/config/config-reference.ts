@@ -157,6 +157,9 @@ nothing. A file with mistakes is reported with its lines and counted, and the la
 restart, and the log says so: \`listen\`, \`admin\`, \`workers\`, whether there is \`tls\` (renewed certificates are taken up),
 \`limits\` other than \`headerLines\`, \`keys.source\`, \`keys.cache\`, \`redis\`, \`log.format\`.
 
+Replace files, do not write over them: put the new one beside the old and rename it, as \`sentinel keys\` and Kubernetes do. The first half of a keyring
+can be a valid keyring, in which a key lacks the \`enabled: false\` or \`expiresAt\` that was still to come, and it is taken up where writing stalls.
+
 ## Routes
 
 The most specific route wins, whatever the order in the file:
