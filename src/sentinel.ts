@@ -8,7 +8,7 @@ import type { AdminState, LastReload } from "./admin/state.ts";
 import { describeGateway } from "./assembly/admin-state.ts";
 import { type OpenedKeys, openKeys } from "./assembly/open-keys.ts";
 import { headLimits, type Prepared, prepare } from "./assembly/prepare.ts";
-import { restartMembers, withRunning } from "./assembly/running-config.ts";
+import { restartMembers, withRunning, withRunningKeyring } from "./assembly/running-config.ts";
 import type { ListenAddress } from "./config/addresses.ts";
 import type { Environment } from "./config/environment.ts";
 import { formatProblemLine, type Problem } from "./config/problem.ts";
@@ -312,9 +312,10 @@ class Sentinel implements RunningSentinel {
       return false;
     }
     const needsRestart = restartMembers(previous.config, next.config);
-    this.#prepared = withRunning(next, previous.config);
+    const { prepared, problems: keyringProblems } = await withRunningKeyring(withRunning(next, previous.config));
+    this.#prepared = prepared;
     this.#upstreams = this.#upstreams.replace(next.compiled.upstreams);
-    if (next.keyring !== null && !needsRestart.includes("keys.source")) this.#keys?.replaceKeyring(next.keyring);
+    if (prepared.keyring !== null) this.#keys?.replaceKeyring(prepared.keyring);
     this.#snapshot = this.#makeSnapshot(this.#current().generation + 1);
     this.telemetry.configure({ log: next.config.log, keyPrefix: next.config.keys.prefix }, subjectsOf(next));
     this.#lastReload = { at: Date.now(), outcome: "success", error: null, needsRestart };
@@ -322,6 +323,9 @@ class Sentinel implements RunningSentinel {
     metrics.configGeneration(this.#snapshot.generation);
     log("info", "config_reloaded", { generation: this.#snapshot.generation, routes: next.config.routes.length });
     if (needsRestart.length > 0) log("warn", "config_needs_restart", { members: needsRestart.join(", ") });
+    if (keyringProblems.length > 0) {
+      log("error", "keyring_refused", { problems: keyringProblems.map(formatProblemLine).join("\n") });
+    }
     this.#warn(next.compiled.warnings);
     return true;
   }

@@ -1,4 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
+import { readKeyring } from "../config/check.ts";
+import type { Problem } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -20,7 +22,10 @@ export function restartMembers(running: Config, next: Config): string[] {
   return AT_START.filter(({ of }) => !isDeepStrictEqual(of(running), of(next))).map(({ name }) => name);
 }
 
-/** `next` as it can run now: what only a restart takes up stays as it is, so that later reloads compare with the truth. */
+/**
+ * `next` as it can run now: what only a restart takes up stays as it is, so that later reloads compare with the truth. The
+ * keyring of a source that waits for the restart is left out.
+ */
 export function withRunning(next: Prepared, running: Config): Prepared {
   const { redis: _redis, tls, limits, keys, ...others } = next.config;
   const config: Config = {
@@ -35,5 +40,19 @@ export function withRunning(next: Prepared, running: Config): Prepared {
     ...(running.tls !== undefined && { tls: tls ?? running.tls }),
     ...(running.redis !== undefined && { redis: running.redis }),
   };
-  return { ...next, config };
+  return { ...next, config, keyring: isDeepStrictEqual(keys.source, running.keys.source) ? next.keyring : null };
+}
+
+/**
+ * `running` with the keyring in force, where the configuration names another source by now: it is read and watched on, for
+ * what is taken out of it is revoked. With mistakes in it, the keyring is null: the last good one stays.
+ */
+export async function withRunningKeyring(
+  running: Prepared,
+): Promise<{ readonly prepared: Prepared; readonly problems: readonly Problem[] }> {
+  const { source } = running.config.keys;
+  if (running.keyring !== null || source.type !== "file") return { prepared: running, problems: [] };
+  const files = new Map(running.files);
+  const { keyring, problems } = await readKeyring(source.path, files);
+  return { prepared: { ...running, keyring, files }, problems };
 }

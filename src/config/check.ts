@@ -41,9 +41,11 @@ export async function checkConfiguration(path: string, env: Environment): Promis
   };
 }
 
-type KeyringReading = Pick<ConfigCheck, "keyring" | "problems">;
+/** A keyring, or every mistake in it. */
+export type KeyringReading = Pick<ConfigCheck, "keyring" | "problems">;
 
-async function readKeyring(path: string | null, files: Map<string, string | null>): Promise<KeyringReading> {
+/** Reads the keyring at `path`, absolute, and adds it to `files`. Null: there is none to read. Never rejects. */
+export async function readKeyring(path: string | null, files: Map<string, string | null>): Promise<KeyringReading> {
   if (path === null) return { keyring: null, problems: [] };
   const file = displayName(path);
   const unreadable = (message: string): KeyringReading => ({

@@ -155,7 +155,9 @@ redis:
 A changed configuration, keyring, secret or certificate is taken up within two seconds, at once on SIGHUP: all of it or
 nothing. A file with mistakes is reported with its lines and counted, and the last good state stays. These wait for a
 restart, and the log says so: \`listen\`, \`admin\`, \`workers\`, whether there is \`tls\` (renewed certificates are taken up),
-\`limits\` other than \`headerLines\`, \`keys.source\`, \`keys.cache\`, \`redis\`, \`log.format\`.
+\`limits\` other than \`headerLines\`, \`keys.source\`, \`keys.cache\`, \`redis\`, \`log.format\`. Until the restart the keyring in force is
+the one that was named at the start: what changes in it is taken up as before, also where the configuration names another by now. \`sentinel keys\` works
+on the one that is named.
 
 Replace files, do not write over them: put the new one beside the old and rename it, as \`sentinel keys\` and Kubernetes do. The first half of a keyring
 can be a valid keyring, in which a key lacks the \`enabled: false\` or \`expiresAt\` that was still to come, and it is taken up where writing stalls.

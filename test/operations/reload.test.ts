@@ -154,4 +154,27 @@ describe("a changed keyring", () => {
       await gateway.stop();
     }
   });
+
+  it("that the configuration no longer names is in force until the restart: what is taken out of it is revoked", async () => {
+    const routes = [{ name: "all", upstream: "a" }];
+    const gateway = await startGateway({
+      config: configOf(a, "a", { routes }),
+      keyring: { keys: [keyringKey("key_a", KEY)] },
+      expectedErrors: (record) => record.event === "keyring_refused",
+    });
+    try {
+      replace(gateway, stringify({ keys: [keyringKey("key_b", KEY)] }), "next.yaml");
+      replace(gateway, configOf(a, "a", { routes, keys: { source: { type: "file", path: "./next.yaml" } } }));
+      await gateway.waitForRecord((record) => record.event === "config_needs_restart");
+      replace(gateway, "keys: [{ id: key_a }]", "keys.yaml");
+      const refusal = await gateway.waitForRecord((record) => record.event === "keyring_refused");
+      expect(refusal.problems).toContain("keys.yaml:1:");
+      expect((await fetch(gateway.origin, { headers })).status).toBe(200);
+      replace(gateway, "keys: []", "keys.yaml");
+      await generation(gateway, 4);
+      expect((await fetch(gateway.origin, { headers })).status).toBe(401);
+    } finally {
+      await gateway.stop();
+    }
+  });
 });
