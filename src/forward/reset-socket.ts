@@ -18,3 +18,14 @@ export function resetSocket(socket: Duplex): void {
 export function hasNoPeer(socket: Socket): boolean {
   return (socket as TLSSocket).encrypted !== true && socket.remoteAddress === undefined;
 }
+
+/**
+ * Tells what came first on a connection that has no peer any more: its end, or the reset. What is written to it is sent to
+ * nobody, and the kernel says EPIPE only where it had ended before.
+ */
+export function tellWhetherReset(socket: Socket, tell: (reset: boolean) => void): void {
+  // Behind an end a socket has a `write` of its own, which asks nobody.
+  Socket.prototype.write.call(socket, "\0", "latin1", (error) => {
+    tell((error as NodeJS.ErrnoException | null)?.code !== "EPIPE");
+  });
+}

@@ -6,7 +6,7 @@ import type { UpstreamCall, UpstreamErrorReason, UpstreamHandler, UpstreamReques
 import type { KnownHeads } from "./known-heads.ts";
 import { ONE_WRITE_BYTES, SMALL_BYTES } from "./piece-sizes.ts";
 import { announcedLength } from "./request-writer.ts";
-import { hasNoPeer } from "./reset-socket.ts";
+import { hasNoPeer, tellWhetherReset } from "./reset-socket.ts";
 import { ResponseParser, type ResponseSink } from "./response-parser.ts";
 import type { Ticks } from "./ticks.ts";
 
@@ -373,19 +373,21 @@ export class UpstreamConnection implements ResponseSink {
   }
 
   #ended(): void {
-    if (this.#call === null) {
+    const call = this.#call;
+    if (call === null) {
       if (!this.#closed) this.destroy();
-    } else if (this.#wasReset || !this.#parser.finish()) {
-      this.#fail("reset", "connection ended before the answer was complete");
+    } else if (hasNoPeer(this.#socket)) {
+      // libuv may tell of a reset as an end where it came with the last bytes.
+      tellWhetherReset(this.#socket, (reset) => {
+        if (this.#call === call) this.#finish(reset);
+      });
+    } else {
+      this.#finish(false);
     }
   }
 
-  /**
-   * It did not end, it was reset: which libuv tells of as an end where the reset came with the last bytes. An upstream that
-   * has not read all of a request's body resets the connection behind its end, and its answer is whole.
-   */
-  get #wasReset(): boolean {
-    return this.#call?.request.body === "none" && hasNoPeer(this.#socket);
+  #finish(reset: boolean): void {
+    if (reset || !this.#parser.finish()) this.#fail("reset", "connection ended before the answer was complete");
   }
 
   #becomeConnected(): void {

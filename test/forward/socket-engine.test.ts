@@ -68,6 +68,15 @@ describe("a request that is sent at the end of the turn", () => {
 
 describe("a body that ends with its connection", () => {
   const ANSWER = "HTTP/1.1 200 OK\r\n\r\nas far as it came";
+  const REQUESTS = {
+    GET: {},
+    POST: {
+      method: "POST",
+      headers: ["Host", "a", "Content-Length", "8"],
+      body: "length",
+      content: Buffer.from("not read"),
+    },
+  } as const;
 
   async function ask(script: Script, changes: Parameters<typeof upstreamRequest>[1] = {}) {
     const server = await rawServer(script);
@@ -80,25 +89,27 @@ describe("a body that ends with its connection", () => {
     return handler;
   }
 
-  it("is not whole where that ends with a reset, though it comes with the last bytes", async () => {
-    const got = await ask(async (connection) => {
+  it.each(["GET", "POST"] as const)("is not whole where it is reset with the last bytes: %s", async (method) => {
+    const broken: Script = async (connection) => {
       await connection.seen("\r\n\r\n");
       connection.write(ANSWER);
       reset(connection.socket);
-    });
+    };
+    const got = await ask(broken, REQUESTS[method]);
     expect(got.trailers, "never complete").toBeNull();
     expect(got.error).toMatchObject({ reason: "reset", answerBegun: true });
   });
 
-  it("is whole where the upstream ends it and then resets it, as one does that has not read the request's body", async () => {
-    const content = Buffer.from("not read");
-    const headers = ["Host", "a", "Content-Length", String(content.length)];
-    const answered: Script = async (connection) => {
-      await connection.seen("\r\n\r\n");
-      connection.socket.end(ANSWER, () => reset(connection.socket));
-    };
-    const got = await ask(answered, { method: "POST", headers, body: "length", content });
-    expect(got.error).toBeNull();
-    expect(got.body).toBe("as far as it came");
-  });
+  it.each(["GET", "POST"] as const)(
+    "is whole where the upstream ends it and then resets the connection: %s",
+    async (method) => {
+      const answered: Script = async (connection) => {
+        await connection.seen("\r\n\r\n");
+        connection.socket.end(ANSWER, () => reset(connection.socket));
+      };
+      const got = await ask(answered, REQUESTS[method]);
+      expect(got.error).toBeNull();
+      expect(got.body).toBe("as far as it came");
+    },
+  );
 });
