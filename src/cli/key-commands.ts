@@ -97,7 +97,7 @@ class KeysTask {
       count += 1;
     }
     if (this.#options.json) this.#io.out(count === 0 ? "[]\n" : "\n]\n");
-    else if (count === 0) this.#io.err(`There are no keys in ${name} yet. Make one with: sentinel keys create\n`);
+    else if (count === 0) this.#io.err(`There are no keys in ${name} yet. Make one with: ${this.#command("create")}\n`);
     return EXIT.done;
   }
 
@@ -117,7 +117,7 @@ class KeysTask {
     const keyId = this.#keyId();
     const { store } = await this.#opening();
     const { json } = this.#record(await store.setEnabled(keyId, false));
-    const next = `To let it in again: sentinel keys enable ${keyId}`;
+    const next = `To let it in again: ${this.#command(`enable ${keyId}`)}`;
     return this.#answerAndWait({ json, text: `${keyId} is disabled.\n`, next });
   }
 
@@ -221,6 +221,12 @@ class KeysTask {
     );
   }
 
+  /** Another of the `keys` commands, as it is typed for the same configuration. */
+  #command(text: string): string {
+    const { config } = this.#options;
+    return `sentinel keys ${text}${config === undefined ? "" : ` -c ${quoteWord(config)}`}`;
+  }
+
   #keyId(): string {
     const keyId = this.#argument;
     if (keyId === undefined) throw new CommandFailure(EXIT.usage, "Which key? Give its id (key_...).");
@@ -313,6 +319,11 @@ class KeysTask {
     }
     return EXIT.done;
   }
+}
+
+/** As a shell reads it back: one word. */
+function quoteWord(text: string): string {
+  return /^[\w./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 async function readKeyringFile(path: string, name: string): Promise<string> {

@@ -274,6 +274,15 @@ describe("disable, enable, reroll and delete on a keyring", () => {
     expect((await keys(["get", "key_ci"])).status).toBe(EXIT.notSo);
   });
 
+  it.each([
+    [[], ""],
+    [["-c", "conf.d/a.yaml"], " -c conf.d/a.yaml"],
+    [["-c", "it's mine.yaml"], " -c 'it'\\''s mine.yaml'"],
+  ])("disable says how to take it back, for the same configuration (%j)", async (option, repeated) => {
+    const { err } = await keys(["disable", "key_ci", ...option]);
+    expect(err).toBe(`To let it in again: sentinel keys enable key_ci${repeated}\n`);
+  });
+
   it("say when an enabled key is still of no use", async () => {
     await writeFile(keyring, KEYRING.replace("enabled: true", "enabled: false"));
     expect((await keys(["enable", "key_ci"])).out).toBe("key_ci is enabled, but workspace disabled.\n");
