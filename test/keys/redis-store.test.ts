@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { hashKey } from "../../src/keys/bearer.ts";
 import { encodeCopy, encodeRecord } from "../../src/keys/record-codec.ts";
 import { connectRedis, type RedisConnection, RedisRefusal } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
@@ -231,6 +232,17 @@ describeRedis("the store in Redis", () => {
     const failure = storeOn(redis).create(FIELDS);
     await expect(failure).rejects.toThrow(/OOM.*nothing was changed/);
     expect(server.cli("KEYS", "sentinel:*")).toBe("");
+  });
+
+  it("deletes while Redis is out of memory, and says that it could not be announced", async () => {
+    const { keyId, key } = await storeOn(redis).create(FIELDS);
+    server.cli("CONFIG", "SET", "maxmemory", "1mb");
+    await expect(storeOn(redis).setEnabled(keyId, false)).rejects.toThrow(/OOM.*nothing was changed/);
+    await expect(storeOn(redis).delete(keyId)).rejects.toThrow(/was deleted, but announcing it failed \(.*OOM/);
+    expect(await storeOn(redis).findByHash(hashKey(key))).toBeNull();
+    server.cli("CONFIG", "SET", "maxmemory", "0");
+    await storeOn(redis).delete(keyId);
+    expect(server.cli("XLEN", layout.changes)).toBe("2");
   });
 
   it("does not claim to know what became of a write that was never answered", async () => {
