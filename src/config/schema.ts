@@ -34,6 +34,7 @@ const size = z
   .regex(SIZE_PATTERN, A_SIZE)
   .refine((text) => Number.isSafeInteger(parseSize(text) ?? 0), "must be at most 1000000GiB")
   .transform((text) => parseSize(text) ?? 0);
+const positiveSize = size.refine((bytes) => bytes > 0, "must be larger than 0B");
 const text = z.string().min(1, "must not be empty");
 const count = z.number().int().min(1);
 const name = z
@@ -275,9 +276,9 @@ const limits = z.strictObject({
     .prefault("60s")
     .describe("To send the whole request, body included. 408 after it. No limit on the answer."),
   idleTimeout: positiveDuration.prefault("75s").describe("A connection without a request is closed after it."),
-  headerBytes: size.prefault("16KiB").describe("All header lines together. More is 431."),
+  headerBytes: positiveSize.prefault("16KiB").describe("All header lines together. More is 431."),
   headerLines: count.max(1000).prefault(100).describe("More header lines are 431."),
-  targetBytes: size.prefault("8KiB").describe("The request target. More is 414."),
+  targetBytes: positiveSize.prefault("8KiB").describe("The request target. More is 414."),
   maxConnections: count.prefault(10_000).describe("Or what the descriptors allow, if that is less."),
   maxPipelined: count.prefault(100).describe("Requests waiting on one connection."),
   maxInFlight: count.prefault(10_000).describe("Requests in progress at once, in each process. More are 503."),

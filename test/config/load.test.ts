@@ -247,6 +247,14 @@ describe("mistakes", () => {
       `limits: { headerBytes: 16kb }${REST}`,
       ['1:24: "headerBytes" must be a size such as 512B, 64KiB or 1MiB, not "16kb"'],
     ],
+    [
+      "limits that no request keeps to",
+      `limits: { headerBytes: 0B, targetBytes: 0KiB }${REST}`,
+      [
+        '1:24: "headerBytes" must be larger than 0B, not "0B"',
+        '1:41: "targetBytes" must be larger than 0B, not "0KiB"',
+      ],
+    ],
     ["a number out of range", `limits: { headerLines: 0 }${REST}`, ['1:24: "headerLines" must be at least 1, not 0']],
     ["a fraction", `workers: 1.5${REST}`, ['1:10: "workers" must be a whole number or "auto", not 1.5']],
     [
