@@ -33,7 +33,8 @@ function allowPlaceholder(schema: Record<string, unknown>): void {
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
   const { type, pattern, enum: values, const: only, description, default: fallback, examples, ...form } = schema;
   const isForm =
-    type === "number" || type === "integer" || type === "boolean" || pattern !== undefined || Array.isArray(values);
+    ["number", "integer", "boolean"].includes(String(type)) ||
+    [pattern, values, only].some((form) => form !== undefined);
   if (!isForm || Object.hasOwn(schema, "anyOf")) return;
   const own = { type, pattern, enum: values, const: only, ...form };
   for (const name of Object.keys(schema)) delete schema[name];

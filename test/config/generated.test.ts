@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
 import { formatConfigReference } from "../../src/config/config-reference.ts";
 import { configJsonSchema, formatConfigJsonSchema } from "../../src/config/json-schema.ts";
@@ -26,5 +27,23 @@ test("every member of the schema has a description", () => {
     for (const part of Object.values(rest)) visit(path, part);
   };
   visit("", configJsonSchema());
+  expect(bare).toEqual([]);
+});
+
+test("the schema takes ${NAME} wherever a value has a form, as the program does", () => {
+  const placeholder = { type: "string", pattern: "\\$\\{" };
+  const bare: string[] = [];
+  const visit = (path: string, schema: unknown, others: readonly unknown[]): void => {
+    if (typeof schema !== "object" || schema === null) return;
+    const { type, pattern, enum: values, const: only } = schema as Record<string, unknown>;
+    const hasForm = ["number", "integer", "boolean"].includes(String(type)) || pattern || values || only !== undefined;
+    if (hasForm && !others.some((other) => isDeepStrictEqual(other, placeholder))) bare.push(path);
+    for (const [name, part] of Object.entries(schema)) {
+      // What stands there is no schema, but values of one.
+      if (name === "default" || name === "examples") continue;
+      visit(`${path}.${name}`, part, Array.isArray(schema) ? schema : []);
+    }
+  };
+  visit("", configJsonSchema(), []);
   expect(bare).toEqual([]);
 });
