@@ -182,15 +182,21 @@ class OpenTunnel implements Tunnel {
     way.end();
     const { client, upstream } = this.sides;
     if (client.destroyed && upstream.destroyed) this.finish();
-    else if (this.linger === null && !this.closed) {
-      this.linger = setTimeout(() => this.cut(), LINGER_MS);
-      this.linger.unref();
-    }
+    // A client may be slow to take what the upstream said last: as with any answer, only silence ends that.
+    else if (way === this.down && !client.destroyed && !client.writableFinished) {
+      client.once("finish", () => this.lingerOn());
+    } else this.lingerOn();
   }
 
-  /** A peer that was told the end and keeps its own side open would not notice that ours is gone. */
+  private lingerOn(): void {
+    if (this.linger !== null || this.closed) return;
+    this.linger = setTimeout(() => this.cut(), LINGER_MS);
+    this.linger.unref();
+  }
+
+  /** What is with the kernel it still delivers, but not behind a reset: that is for a side that did not take all. */
   private cut(): void {
-    for (const side of [this.sides.client, this.sides.upstream]) resetSocket(side);
+    for (const side of [this.sides.client, this.sides.upstream]) if (!side.writableFinished) resetSocket(side);
     this.close();
   }
 

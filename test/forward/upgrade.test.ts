@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import type { Socket } from "node:net";
+import { describe, expect, it, vi } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { forwardParts, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
@@ -179,10 +180,41 @@ describe.each([
       await other.until(() => other.ended);
       await gateway.until(() => gateway.outcomes.length === 1);
       expect(gateway.forwarder.tunnels.size).toBe(0);
-      // It has kept its own side open, and finds out by its next word that nobody is there.
-      other.write("still here?");
-      await other.until(() => other.closed);
+      // It has kept its own side open, and finds out by its next words that nobody is there.
+      while (!other.closed) {
+        other.write("still here?");
+        await new Promise((done) => setImmediate(done));
+      }
     }
+  });
+
+  it("lets the kernel deliver what an upstream said last to a client that takes its time", async () => {
+    const { gateway, caller, far } = await tunnel();
+    const reset = vi.spyOn(gateway.exchanges[0]!.socket, "resetAndDestroy");
+    far.socket.end("last words");
+    await caller.until(() => caller.ended);
+    await gateway.ending();
+    // It would throw away what the kernel holds.
+    expect(reset).not.toHaveBeenCalled();
+  });
+
+  it("waits, once an upstream has ended, for a client that has not taken all of it", async () => {
+    const { gateway, caller, far } = await tunnel();
+    const release = holdWrites(gateway.exchanges[0]!.socket);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      far.socket.end("last words");
+      await far.gone();
+      vi.advanceTimersByTime(10_000);
+      expect(gateway.outcomes).toHaveLength(0);
+    } finally {
+      vi.useRealTimers();
+    }
+    release();
+    await caller.seen("last words");
+    await caller.gone();
+    caller.socket.end();
+    await gateway.ending();
   });
 
   it("survives resets before, during and after the 101", async () => {
@@ -280,3 +312,16 @@ describe.each([
     }
   });
 });
+
+/** A socket whose kernel takes nothing until what this answers is called. */
+function holdWrites(socket: Socket): () => void {
+  const held: (() => void)[] = [];
+  for (const name of ["_write", "_writev", "_final"] as const) {
+    const write = socket[name]!.bind(socket) as (...args: unknown[]) => void;
+    Object.assign(socket, { [name]: (...args: unknown[]) => held.push(() => write(...args)) });
+  }
+  return () => {
+    for (const name of ["_write", "_writev", "_final"] as const) Reflect.deleteProperty(socket, name);
+    for (const each of held) each();
+  };
+}
