@@ -12,6 +12,8 @@ export const CHANGES_MAX = 10_000;
 /** An instance lives this long after its last sign. */
 const LIFE_MS = 15_000;
 const READ_MAX = 500;
+/** After an answer that did not come, so many times fewer entries are asked for. */
+const READ_LESS = 8;
 const SIGN_OFF_MS = 1200;
 /** Names of followers that are kept: those of the dead go first, for nobody signs them off. */
 const FOLLOWERS_MAX = 10_000;
@@ -44,20 +46,17 @@ export function createChangeLog(
   follower: string,
   commands: RedisConnection = connection,
 ): ChangeLog {
+  let count = READ_MAX;
   return {
     position: () => readPosition(connection, layout),
     async read(after, blockMs) {
-      const answer = await connection.call(
-        "XREAD",
-        "COUNT",
-        READ_MAX,
-        "BLOCK",
-        blockMs,
-        "STREAMS",
-        layout.changes,
-        after,
-      );
-      return readEntries(answer);
+      const asked = count;
+      // Where Redis ends connections by `client-output-buffer-limit`, the same answer would never get through.
+      count = Math.ceil(asked / READ_LESS);
+      const answer = await connection.call("XREAD", "COUNT", asked, "BLOCK", blockMs, "STREAMS", layout.changes, after);
+      const entries = readEntries(answer);
+      count = entries.length < asked ? READ_MAX : Math.min(2 * asked, READ_MAX);
+      return entries;
     },
     async holds(id) {
       const answer = await connection.call("XREAD", "COUNT", 1, "STREAMS", layout.changes, idBefore(id));

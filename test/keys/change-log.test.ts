@@ -9,9 +9,9 @@ import { connectTo, describeRedis, startRedis, type TestRedis } from "../support
 const layout = createRedisLayout("sentinel:");
 
 /** A connection that answers each command as `answer` does. */
-function fakeConnection(answer: (command: string) => unknown): RedisConnection {
-  const call = async (command: string) => {
-    const value = answer(command);
+function fakeConnection(answer: (...command: (string | number)[]) => unknown): RedisConnection {
+  const call = async (...command: (string | number)[]) => {
+    const value = answer(...command);
     if (value instanceof Error) throw value;
     return value;
   };
@@ -29,7 +29,8 @@ function fakeConnection(answer: (command: string) => unknown): RedisConnection {
 }
 
 describe("the stream of changes, as Redis answers", () => {
-  const logOn = (answer: (command: string) => unknown) => createChangeLog(fakeConnection(answer), layout, "alpha/0");
+  const logOn = (answer: (...command: (string | number)[]) => unknown) =>
+    createChangeLog(fakeConnection(answer), layout, "alpha/0");
 
   it("is not there only where Redis says so: a server without XINFO can not tell", async () => {
     const refusal = new RedisRefusal("ERR");
@@ -47,6 +48,22 @@ describe("the stream of changes, as Redis answers", () => {
     expect(await logOn(() => facts).position()).toEqual({ last: "5-0", first: "5-0", whole: false });
     const emptied = ["length", 0, "last-generated-id", "5-0", "entries-added", 3, "first-entry", null];
     expect(await logOn(() => emptied).position()).toEqual({ last: "5-0", first: null, whole: false });
+  });
+
+  it("is read in smaller pieces after an answer that did not come, until all is read", async () => {
+    let left = 300;
+    const counts: number[] = [];
+    const log = logOn((_command, _count, count) => {
+      counts.push(Number(count));
+      const given = Math.min(left, Number(count));
+      // As a `client-output-buffer-limit` does.
+      if (given > 100) return new SourceUnavailable("cut off");
+      left -= given;
+      return [["sentinel:changes", Array.from({ length: given }, (_, index) => [`${index + 1}-0`, []])]];
+    });
+    for (let reads = 0; reads < 12; reads += 1) await log.read("0-0", 1).catch(() => {});
+    expect(left).toBe(0);
+    expect(counts).toEqual([500, 63, 126, 16, 32, 64, 128, 16, 32, 64, 128, 500]);
   });
 
   it("gives entries without their fields as entries that say nothing, and none where nothing came", async () => {
