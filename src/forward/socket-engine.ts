@@ -150,6 +150,9 @@ class OriginConnections implements ConnectionOwner {
   #resting: UpstreamConnection[] = [];
   /** Exchanges that begin when a rest has ended: cheaper than a connection of their own. */
   readonly #waiting: WaitingCall[] = [];
+  /** The ticks of which this is known: a connection that was open in one of them answered then or later. */
+  #heardFrom = 0;
+  #heardUntil = -1;
   #tlsOptions: ConnectionOptions | null = null;
   /** The last TLS session, to resume: a full handshake costs both sides more than a hundred requests. */
   #session: Buffer | null = null;
@@ -196,9 +199,7 @@ class OriginConnections implements ConnectionOwner {
   }
 
   giveUpUnheard(tick: number): void {
-    const { newest } = this.pool;
-    const isHeard =
-      this.#answered.length + this.#resting.length > 0 || (newest !== undefined && newest.idleSince >= tick);
+    const isHeard = tick >= this.#heardFrom && tick <= this.#heardUntil;
     if (!isHeard) while (this.giveUpOldest());
   }
 
@@ -211,6 +212,9 @@ class OriginConnections implements ConnectionOwner {
   }
 
   release(connection: UpstreamConnection): void {
+    const { openedAt } = connection;
+    if (openedAt > this.#heardUntil || openedAt < this.#heardFrom) this.#heardFrom = openedAt;
+    this.#heardUntil = this.ticks.now;
     if (this.#answered.length === 0 && this.#resting.length === 0) setImmediate(this.#endTurn);
     this.#answered.push(connection);
   }

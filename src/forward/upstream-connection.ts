@@ -39,8 +39,10 @@ export class UpstreamConnection implements ResponseSink {
   #phase: Phase = "connect";
   /** The tick at which the phase has lasted too long; 0: never. */
   #deadline = 0;
-  /** The tick at which the phase began; of an idle one, in which the last answer ended. */
+  /** The tick at which the phase of an exchange began. */
   #since = 0;
+  /** The tick in which it was opened. */
+  readonly openedAt: number;
   /** The tick from which it is too old to be kept, so that changes of the upstream's address are followed. */
   readonly #retireAt: number;
   readonly #listeners: Readonly<Record<string, Listener>>;
@@ -56,6 +58,7 @@ export class UpstreamConnection implements ResponseSink {
     this.#socket = socket;
     this.#owner = owner;
     this.#ticks = owner.ticks;
+    this.openedAt = owner.ticks.now;
     this.#retireAt = owner.ageMsMax === 0 ? 0 : owner.ticks.after(owner.ageMsMax);
     this.#parser = new ResponseParser(this, owner.knownHeads);
     this.#listeners = {
@@ -73,11 +76,6 @@ export class UpstreamConnection implements ResponseSink {
   /** It is open, and nothing runs on it. */
   get idle(): boolean {
     return this.#call === null && !this.#closed;
-  }
-
-  /** The tick at which it became idle. */
-  get idleSince(): number {
-    return this.#since;
   }
 
   /** The upstream is not expected to close it yet. */
@@ -470,7 +468,6 @@ export class UpstreamConnection implements ResponseSink {
       return;
     }
     this.#reused = true;
-    this.#since = this.#ticks.now;
     this.#waitForRequest("idle", Math.min(openMs, this.#owner.idleMs));
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#owner.release(this);
@@ -500,7 +497,7 @@ export interface ConnectionOwner {
   readonly awaitsAddress: boolean;
   /** Connections are not too many to keep one that long. */
   readonly keepsForLong: boolean;
-  /** Closes all idle connections, unless one of them became idle at `tick` or later. */
+  /** Closes all idle connections, unless one that was open at `tick` has answered since. */
   giveUpUnheard(tick: number): void;
   /** It is done with its request. */
   release(connection: UpstreamConnection): void;

@@ -303,6 +303,26 @@ describe("a request that hears nothing on a connection that was idle", () => {
     expect(server.connections).toHaveLength(3);
   });
 
+  it("leaves them when one was heard of since that is busy again", async () => {
+    await sendAndArrive({ path: "/silent" });
+    await send().finished();
+    await rested();
+    await sendAndArrive({ path: "/begun" });
+    vi.advanceTimersByTime(2200);
+    expect((await send().finished()).body).toBe("ok");
+    expect(server.connections.filter(({ ended }) => ended)).toEqual([]);
+    expect(server.connections).toHaveLength(3);
+  });
+
+  it("closes them though one was heard of that was opened since", async () => {
+    const silent = await sendAndArrive({ path: "/silent" });
+    vi.advanceTimersByTime(100);
+    await send({ freshSocket: true }).finished();
+    await rested();
+    vi.advanceTimersByTime(2200);
+    for (const connection of server.connections.slice(0, 3)) if (connection !== silent) await connection.gone();
+  });
+
   it.each<[string, Partial<UpstreamRequest>, number]>([
     ["an answer that has begun", { path: "/begun" }, 3],
     ["a connection that is new", { path: "/silent", freshSocket: true }, 4],
