@@ -262,8 +262,9 @@ export class Listener {
       onBrokenBody: () => this.#onBrokenBody(connection, ENDED_WITHIN),
     });
     socket.setTimeout(this.#options.limits.idleTimeout);
-    // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know.
-    socket.on("error", noop);
+    // A reset is seen by the exchange under way as a response that closes; between requests nobody needs to know. Under TLS
+    // an error does not end the socket by itself: a record that was tampered with, or one renegotiation too many.
+    socket.on("error", () => socket.destroy());
     socket.once("close", () => {
       this.#connections.delete(connection);
       connection.waiting.length = 0;
