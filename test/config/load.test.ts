@@ -508,10 +508,11 @@ describe("hostile files", () => {
     }
   });
 
+  // Two seconds on a quiet machine; the bound is for a busy one.
   test("a large mapping takes no time worth speaking of", async () => {
     const names = Array.from({ length: 20_000 }, (_, i) => `n${i}: 1`);
     expect((await mistakes(names.join("\n"))).length).toBeGreaterThan(0);
-  }, 10_000);
+  }, 60_000);
 
   test("no text makes it throw, and every problem has a place in the file", async () => {
     const scrap = fc.constantFrom(
