@@ -59,7 +59,8 @@ export class Handshake extends Forwarding {
   }
 
   override onUpgrade(headers: readonly string[], socket: Socket, rest: Buffer): void {
-    socket.on("error", ignore);
+    // Under TLS an error does not end the socket by itself.
+    socket.on("error", () => socket.destroy());
     const problem = handshakeProblem(headers, this.exchange.head?.rawHeaders ?? []) ?? fieldProblem(headers);
     const built = buildResponseHeaders(headers, { via: this.deps.via, status: 101, canChunk: false });
     if (this.over || problem !== null || typeof built === "string") {

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Socket } from "node:net";
 import { describe, expect, it, vi } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
@@ -214,6 +215,17 @@ describe.each([
     await caller.seen("last words");
     await caller.gone();
     caller.socket.end();
+    await gateway.ending();
+  });
+
+  it("ends where its upstream's TLS breaks, of which node only tells", async () => {
+    const sockets: Socket[] = [];
+    const note = (message: unknown) => sockets.push((message as { socket: Socket }).socket);
+    subscribe("net.client.socket", note);
+    const { server, gateway, caller } = await tunnel();
+    unsubscribe("net.client.socket", note);
+    sockets.find(({ remotePort }) => remotePort === server.port)!.emit("error", new Error("bad record mac"));
+    await caller.gone();
     await gateway.ending();
   });
 
