@@ -204,7 +204,7 @@ class OriginConnections implements ConnectionOwner {
   }
 
   get awaitsAddress(): boolean {
-    return this.#names.isUnderWay(this.#origin.hostname);
+    return this.#names.isAwaited(this.#origin.hostname);
   }
 
   get keepsForLong(): boolean {

@@ -28,8 +28,8 @@ async function listen(address: string, port: number): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** The name's address, or addresses, from now on; null: it is not found. */
-let resolved: string | readonly { readonly address: string; readonly family: number }[] | null = null;
+/** The name's address, or addresses, from now on; null: it is not found; an error: nobody can say. */
+let resolved: string | readonly { readonly address: string; readonly family: number }[] | Error | null = null;
 
 function resolveName(): void {
   type Callback = (error: Error | null, address?: unknown, family?: number) => void;
@@ -37,6 +37,7 @@ function resolveName(): void {
     const address = resolved;
     process.nextTick(() => {
       if (address === null) callback(Object.assign(new Error("getaddrinfo ENOTFOUND"), { code: "ENOTFOUND" }));
+      else if (address instanceof Error) callback(address);
       else if (options.all) callback(null, typeof address === "string" ? [{ address, family: 4 }] : address);
       else callback(null, typeof address === "string" ? address : address[0]?.address, 4);
     });
@@ -83,6 +84,22 @@ it("a name that is lost for a moment costs nothing while a connection lasts, and
   expect(last.error).toMatchObject({ reason: "refused", nothingSent: true, detail: "ENOTFOUND" });
   resolved = "127.0.0.1";
   expect((await ask(origin)).body).toBe("127.0.0.1");
+});
+
+it("a name that nobody can say the address of is reached at its last one, by new connections too", async () => {
+  const port = await listen("127.0.0.1", 0);
+  resolveName();
+  resolved = "127.0.0.1";
+  engine = createSocketEngine();
+  const origin = { hostname: "orders.internal", port, tls: null };
+  await ask(origin);
+  resolved = Object.assign(new Error("getaddrinfo EAI_AGAIN"), { code: "EAI_AGAIN" });
+  for (let round = 0; round < 3; round++) {
+    const handler = new RecordingHandler();
+    engine.send(upstreamRequest(origin, { freshSocket: true }), handler);
+    await handler.finished();
+    expect(handler.body).toBe("127.0.0.1");
+  }
 });
 
 it("a name of two addresses, one of which refuses, is reached by the other", async () => {
