@@ -7,7 +7,10 @@ import { mergeStates } from "../../src/workers.ts";
 import { ask, stateOf } from "../admin/support.ts";
 import { bundle, sample } from "../telemetry/support.ts";
 
-/** A process with two workers that serve their pid, `/die`, and `/slow`, which is answered only once draining began. */
+/**
+ * A process with two workers that serve their pid, `/die`, `/begin`, whose request counts as in flight for ever, and
+ * `/slow`, which is answered only once draining began.
+ */
 const PROGRAM = `
   import cluster from "node:cluster";
   import { createServer } from "node:http";
@@ -51,6 +54,7 @@ const PROGRAM = `
       metrics.requestBegan();
       metrics.requestEnded(exchangeOf());
       if (request.url === "/die") process.exit(3);
+      if (request.url === "/begin") metrics.requestBegan();
       response.shouldKeepAlive = false;
       if (request.url === "/slow") {
         say({ event: "slow" });
@@ -128,6 +132,21 @@ async function pids({ address }: Holder): Promise<Set<string>> {
   return new Set(replies.map((reply) => reply.body));
 }
 
+/** What is scraped once a worker has died and is not replaced. */
+async function afterDeath(holder: Holder): Promise<string> {
+  await expect(ask(holder.address, "/die")).rejects.toThrow();
+  await holder.next("worker_ended");
+  return (await ask(holder.admin, "/metrics")).body;
+}
+
+function gaugesOf(scrape: string): string[] {
+  const names = [...scrape.matchAll(/^# TYPE (\S+) gauge$/gm)].map(([, name]) => name as string);
+  return names.filter((name) => new RegExp(`^${name}[ {]`, "m").test(scrape));
+}
+
+const inFlight = "sentinel_requests_in_flight";
+const healthy = 'sentinel_upstream_healthy{upstream="orders",target="http://10.0.0.1:3000"}';
+const memory = "process_resident_memory_bytes";
 const served = 'sentinel_requests_total{route="read-api",method="GET",status="200"}';
 
 describe("runWorkers", () => {
@@ -153,6 +172,20 @@ describe("runWorkers", () => {
     expect((await pids(holder)).size).toBe(2);
     expect(sample((await ask(holder.admin, "/metrics")).body, served)).toBeGreaterThanOrEqual(8);
     expect((await ask(holder.admin, "/readyz")).status).toBe(200);
+  });
+
+  it("keeps the counters of a worker that died, and none of its gauges", async () => {
+    const holder = await start({ BACK_OFF: "60000" });
+    for (let n = 0; n < 4; n++) await ask(holder.address, "/begin");
+    const before = (await ask(holder.admin, "/metrics")).body;
+    expect([sample(before, served), sample(before, inFlight), sample(before, healthy)]).toEqual([4, 4, 1]);
+    expect(sample(before, memory)).toBeGreaterThan(0);
+    const oneDied = await afterDeath(holder);
+    expect([sample(oneDied, served), sample(oneDied, inFlight), sample(oneDied, healthy)]).toEqual([4, 2, 1]);
+    const bothDied = await afterDeath(holder);
+    expect(sample(bothDied, served)).toBe(4);
+    expect(gaugesOf(bothDied)).toEqual([]);
+    expect(sample(bothDied, "process_cpu_seconds_total")).toBeGreaterThan(0);
   });
 
   it("waits longer after each worker that died young", async () => {
