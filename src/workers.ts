@@ -1,6 +1,7 @@
 import cluster, { type Worker } from "node:cluster";
 import { type AdminState, isReady } from "./admin/state.ts";
 import { watchHandedConnections } from "./handed-connections.ts";
+import { SignsOfLife } from "./signs-of-life.ts";
 import { asError, type Log } from "./telemetry/logger.ts";
 import { retireScrapes, type Scrape } from "./telemetry/scrape.ts";
 
@@ -27,6 +28,13 @@ export interface WorkersOptions {
   readonly drainTimeoutMs: number;
   /** Delay before a worker that died is replaced: doubled with each that died young, up to `maxMs`. */
   readonly backOff?: { readonly firstMs: number; readonly maxMs: number };
+  /** How often a worker is asked for a sign of life, and how many times in vain before it is ended. */
+  readonly patience?: Patience;
+}
+
+export interface Patience {
+  readonly askEveryMs: number;
+  readonly asksMax: number;
 }
 
 /** A worker could not start; it has said why. `exitCode` is what it ended with. */
@@ -72,6 +80,7 @@ export function serveAsWorker(side: WorkerSide, log: Log, exit: (code: number) =
   };
   process.on("message", (message: ToWorker) => {
     if (message.kind === "reload") side.reload().catch(failed("reload"));
+    else if (message.kind === "ping") tell({ kind: "pong" });
     else if (message.kind === "ask") answer(side, message).catch(failed(message.what));
     else if (message.kind === "drain") {
       side
@@ -84,11 +93,13 @@ export function serveAsWorker(side: WorkerSide, log: Log, exit: (code: number) =
 }
 
 type ToWorker =
+  | { readonly kind: "ping" }
   | { readonly kind: "ask"; readonly id: number; readonly what: "state" | "scrape" }
   | { readonly kind: "reload" }
   | { readonly kind: "drain" };
 
 type FromWorker =
+  | { readonly kind: "pong" }
   | { readonly kind: "listening"; readonly addresses: readonly string[] }
   | { readonly kind: "answer"; readonly id: number; readonly value: AdminState | Scrape };
 
@@ -104,6 +115,12 @@ function tell(message: FromWorker): void {
 /** How long a worker may take to answer; one that hangs must not hang a scrape. */
 const ANSWER_TIMEOUT_MS = 2000;
 
+/**
+ * Half a minute, as long as a liveness probe gives a process on its own: a worker that is only slow (a storm of handshakes,
+ * a large keyring, a heap snapshot, a throttled CPU) is left alone.
+ */
+const PATIENCE: Patience = { askEveryMs: 1000, asksMax: 30 };
+
 /** A worker that ran for this long did not die of how it was started. */
 const SETTLED_AFTER_MS = 30_000;
 
@@ -113,6 +130,8 @@ class WorkerPool implements RunningWorkers {
   readonly #backOff: { readonly firstMs: number; readonly maxMs: number };
   readonly #members = new Set<Member>();
   readonly #restarts = new Set<NodeJS.Timeout>();
+  readonly #patience: Patience;
+  #watch: NodeJS.Timeout | undefined;
   #retired: Promise<readonly Scrape[]> = Promise.resolve([]);
   #lastState: AdminState | null = null;
   #diedYoung = 0;
@@ -121,6 +140,7 @@ class WorkerPool implements RunningWorkers {
   constructor(options: WorkersOptions) {
     this.#options = options;
     this.#backOff = options.backOff ?? { firstMs: 100, maxMs: 10_000 };
+    this.#patience = options.patience ?? PATIENCE;
   }
 
   async start(): Promise<void> {
@@ -133,6 +153,7 @@ class WorkerPool implements RunningWorkers {
       throw error;
     }
     for (const member of members) this.#keep(member);
+    this.#watch = setInterval(() => this.#endHung(), this.#patience.askEveryMs);
   }
 
   async state(): Promise<AdminState> {
@@ -165,12 +186,14 @@ class WorkerPool implements RunningWorkers {
 
   #stop(): void {
     this.#stopping = true;
+    // From here on `drainTimeoutMs` ends one that hangs.
+    clearInterval(this.#watch);
     for (const restart of this.#restarts) clearTimeout(restart);
     this.#restarts.clear();
   }
 
   #fork(): Member {
-    const member = new Member(cluster.fork());
+    const member = new Member(cluster.fork(), this.#patience.asksMax);
     watchHandedConnections(member.worker, () => [...this.#members].some((other) => other !== member && other.isHere()));
     this.#members.add(member);
     return member;
@@ -182,6 +205,17 @@ class WorkerPool implements RunningWorkers {
       this.#retire(member);
       if (!this.#stopping) this.#replace(member, ending);
     });
+  }
+
+  /** Node gives such a worker one connection at most, whose receipt it awaits; with its end that goes to another. */
+  #endHung(): void {
+    const { askEveryMs, asksMax } = this.#patience;
+    for (const member of this.#members) {
+      member.ping();
+      if (!member.isHung()) continue;
+      this.#options.log("error", "worker_hung", { pid: member.worker.process.pid, silentMs: askEveryMs * asksMax });
+      member.worker.process.kill("SIGKILL");
+    }
   }
 
   #replace(member: Member, { code, signal }: Ending): void {
@@ -236,10 +270,12 @@ class Member {
   lastState: AdminState | null = null;
   lastScrape: Scrape | null = null;
   readonly #asked = new Map<number, (value: AdminState | Scrape | null) => void>();
+  readonly #signs: SignsOfLife;
   #lastId = 0;
 
-  constructor(worker: Worker) {
+  constructor(worker: Worker, asksMax: number) {
     this.worker = worker;
+    this.#signs = new SignsOfLife(() => this.send({ kind: "ping" }), asksMax);
     this.ended = new Promise((resolve) => {
       worker.once("exit", (code, signal) => resolve({ code, signal }));
     });
@@ -250,6 +286,8 @@ class Member {
         if (message.kind === "listening") {
           this.isListening = true;
           resolve(message.addresses);
+        } else if (message.kind === "pong") {
+          this.#signs.answered();
         } else if (message.kind === "answer") {
           this.#asked.get(message.id)?.(message.value);
         }
@@ -267,6 +305,16 @@ class Member {
   /** It listens, and can be given connections. */
   isHere(): boolean {
     return this.isListening && this.worker.isConnected();
+  }
+
+  /** Asks for a sign of life. One that does not listen yet may take as long as it needs. */
+  ping(): void {
+    if (this.isListening) this.#signs.ask();
+  }
+
+  /** True once, after the ping with which its time was over. */
+  isHung(): boolean {
+    return this.isListening && this.#signs.isMissing();
   }
 
   send(message: ToWorker): void {

@@ -49,6 +49,7 @@ const TOP: Readonly<Record<string, string>> = {
   "files.ts": "files",
   "name-lookups.ts": "names",
   "handed-connections.ts": "sentinel",
+  "signs-of-life.ts": "sentinel",
   "octets.ts": "octets",
   "nearest.ts": "nearest",
 };

@@ -27,7 +27,8 @@ const PROGRAM = `
 
   async function hold() {
     const backOff = { firstMs: Number(process.env.BACK_OFF ?? 1), maxMs: 10_000 };
-    const workers = await runWorkers({ count: 2, log, drainTimeoutMs: 1000, backOff }).catch((error) => {
+    const patience = { askEveryMs: 10, asksMax: Number(process.env.ASKS_MAX ?? 60_000) };
+    const workers = await runWorkers({ count: 2, log, drainTimeoutMs: 1000, backOff, patience }).catch((error) => {
       if (!(error instanceof WorkerStartFailed)) throw error;
       say({ event: "start_failed" });
       process.exit(error.exitCode);
@@ -256,6 +257,30 @@ describe("runWorkers", () => {
     const ends = Promise.all(clients.map((client) => ended(client.resume())));
     for (const pid of workers) process.kill(Number(pid), "SIGKILL");
     expect(await ends).toHaveLength(4);
+  });
+
+  it("replaces a worker that hangs, and gives the connection that it did not take to another one", async () => {
+    const holder = await start({ ASKS_MAX: "200" });
+    const [frozen = "", other = ""] = await pids(holder);
+    process.kill(Number(frozen), "SIGSTOP");
+    const replies = await Promise.all(Array.from({ length: 4 }, () => ask(holder.address, "/")));
+    expect(replies.map((reply) => reply.body)).not.toContain(frozen);
+    const pid = Number(frozen);
+    expect(await holder.next("worker_hung")).toEqual({ event: "worker_hung", level: "error", pid, silentMs: 2000 });
+    expect(await holder.next("worker_ended")).toMatchObject({ pid, signal: "SIGKILL", replacedInMs: 1 });
+    await holder.next("worker_started");
+    const now = await pids(holder);
+    expect(now.size).toBe(2);
+    expect(now).toContain(other);
+  });
+
+  it("replaces all of its workers when all of them hang", async () => {
+    const holder = await start({ ASKS_MAX: "200" });
+    const workers = await pids(holder);
+    for (const pid of workers) process.kill(Number(pid), "SIGSTOP");
+    const started = await Promise.all([holder.next("worker_started"), holder.next("worker_started")]);
+    expect(started.filter(({ pid }) => workers.has(String(pid)))).toEqual([]);
+    expect((await ask(holder.admin, "/readyz")).status).toBe(200);
   });
 
   it("leaves signals to the process that holds them", async () => {
