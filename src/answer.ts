@@ -1,4 +1,5 @@
 import type { Exchange } from "./exchange.ts";
+import { inOnePiece } from "./one-piece.ts";
 
 /**
  * Whether an answer may leave as one string (`answerWhole`): the connection goes on after it, nothing of an answer was
@@ -40,10 +41,17 @@ function join(head: string, body: Buffer): Buffer {
   return whole;
 }
 
-/** `HTTP/1.1 404 Not Found` and a line end. */
+/** `HTTP/1.1 404 Not Found` and a line end. `status`: three digits. */
 export function formatStatusLine(status: number, reason: string): string {
-  return `HTTP/1.1 ${status} ${reason}\r\n`;
+  const known = statusLines[status];
+  if (known?.reason === reason) return known.line;
+  const line = inOnePiece(`HTTP/1.1 ${status} ${reason}\r\n`);
+  statusLines[status] = { reason, line };
+  return line;
 }
+
+/** The last of each status: its reason is mostly the same. */
+const statusLines: ({ readonly reason: string; readonly line: string } | undefined)[] = new Array(1000).fill(undefined);
 
 /** Name, value, name, value ... as field lines. What is in them is not looked at. */
 export function formatFields(headers: readonly string[]): string {
@@ -57,7 +65,7 @@ function dateField(): string {
   const second = Math.floor(Date.now() / 1000);
   if (second !== dateSecond) {
     dateSecond = second;
-    dateText = `Date: ${new Date(second * 1000).toUTCString()}\r\n`;
+    dateText = inOnePiece(`Date: ${new Date(second * 1000).toUTCString()}\r\n`);
   }
   return dateText;
 }

@@ -35,11 +35,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   files: [],
   names: [],
   octets: [],
+  "one-piece": [],
   nearest: [],
 };
 
 /** What any part may import. */
-const ANYBODYS: readonly string[] = ["octets", "nearest"];
+const ANYBODYS: readonly string[] = ["octets", "one-piece", "nearest"];
 
 /** Files at the top of src/ that are not the request itself. */
 const TOP: Readonly<Record<string, string>> = {
@@ -51,6 +52,7 @@ const TOP: Readonly<Record<string, string>> = {
   "handed-connections.ts": "sentinel",
   "signs-of-life.ts": "sentinel",
   "octets.ts": "octets",
+  "one-piece.ts": "one-piece",
   "nearest.ts": "nearest",
 };
 

@@ -1,3 +1,4 @@
+import { inOnePiece } from "../one-piece.ts";
 import { CATALOGUE, type FaultCode, formatFaultCode } from "./catalogue.ts";
 import type { Fault } from "./fault.ts";
 
@@ -77,7 +78,8 @@ function present(code: FaultCode, usualDetail: string, { overrides, typeBase }: 
   const type = JSON.stringify(override?.type ?? `${typeBase}/${code.replaceAll(":", "/")}`);
   const detail = override?.detail === undefined ? null : JSON.stringify(override.detail);
   const usualDetailJson = JSON.stringify(usualDetail);
-  return { status, detail, usualDetail, usualDetailJson, rest: `,"status":${status},"title":${title},"type":${type}` };
+  const rest = inOnePiece(`,"status":${status},"title":${title},"type":${type}`);
+  return { status, detail, usualDetail, usualDetailJson, rest };
 }
 
 function envelopeHeaders(fault: Fault, status: number, bytes: number, requestId: string): string[] {

@@ -1,10 +1,11 @@
 import { isFieldValue, isToken } from "../octets.ts";
+import { inOnePiece } from "../one-piece.ts";
 import type { UpstreamRequest } from "./forwarder.ts";
 
 /**
  * The request's head as one latin1 string. Every part was found clean before; it is looked at once more here, since a
  * line break that slipped through would be a second request on a connection others use. Throws then: it is our mistake.
- * Only the longest is not, who is asking: it is printable ASCII by how it is made, once for a key (`principalOf`).
+ * Not what we made ourselves of printable ASCII, and nobody else may say: who is asking (`principalOf`), the request's id.
  */
 export function formatRequestHead(request: UpstreamRequest): string {
   const { method, path, headers } = request;
@@ -14,7 +15,7 @@ export function formatRequestHead(request: UpstreamRequest): string {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
     const before = USUAL_NAMES.get(name) ?? lineBefore(name);
-    if (before === null || !(name === "X-Unkey-Principal" || isFieldValue(value)))
+    if (before === null || !(isOurs(name) || isFieldValue(value)))
       throw new TypeError("unclean header field for the upstream");
     // Each piece that is added is garbage in a moment: there are as few as can be.
     head = head + before + value;
@@ -61,9 +62,13 @@ const USUAL_NAMES: ReadonlyMap<string, string> = new Map(
     "X-Unkey-Principal",
     "X-Request-Id",
     "Via",
-  ].map((name) => [name, `\r\n${name}: `]),
+  ].map((name) => [name, inOnePiece(`\r\n${name}: `)]),
 );
 
+function isOurs(name: string): boolean {
+  return name === "X-Unkey-Principal" || name === "X-Request-Id";
+}
+
 function isCleanMethod(method: string): boolean {
-  return method.length <= 64 && isToken(method);
+  return method === "GET" || method === "POST" || (method.length <= 64 && isToken(method));
 }

@@ -1,6 +1,7 @@
 import { formatFields } from "../answer.ts";
 import { normalizeFieldName } from "../head.ts";
 import { isFieldValue, isToken, trimBlanks } from "../octets.ts";
+import { inOnePiece } from "../one-piece.ts";
 import { answerProblem } from "./answer-framing.ts";
 import { PROXY_FIELDS } from "./proxy-fields.ts";
 
@@ -52,8 +53,8 @@ export class ResponseHeaders {
       const problem = fieldProblem(this.#headers);
       if (problem !== null) throw new TypeError(problem);
       const at = this.#idAt;
-      this.#before = `${formatFields(this.#headers.slice(0, at - 1))}${this.#headers[at - 1]}: `;
-      this.#after = `\r\n${formatFields(this.#headers.slice(at + 1))}`;
+      this.#before = inOnePiece(`${formatFields(this.#headers.slice(0, at - 1))}${this.#headers[at - 1]}: `);
+      this.#after = inOnePiece(`\r\n${formatFields(this.#headers.slice(at + 1))}`);
     }
     return this.#before + requestId + this.#after;
   }

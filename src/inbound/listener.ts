@@ -4,6 +4,7 @@ import { type AddressInfo, type BlockList, type ListenOptions, Server as NetServ
 import { formatFields } from "../answer.ts";
 import { type ClientMessages, Exchange } from "../exchange.ts";
 import type { Fault } from "../faults/fault.ts";
+import { inOnePiece } from "../one-piece.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import { NodeMessages } from "./node-messages.ts";
 import { ordinaryHead } from "./ordinary-head.ts";
@@ -119,7 +120,7 @@ export class Listener {
     this.#options = options;
     const seconds = Math.floor(limits.idleTimeout / 1000);
     this.#keepAliveHeaders = ["Connection", "keep-alive", "Keep-Alive", `timeout=${seconds}`];
-    this.#keepAliveFields = formatFields(this.#keepAliveHeaders);
+    this.#keepAliveFields = inOnePiece(formatFields(this.#keepAliveHeaders));
     this.#plainBytes = Math.min(PLAIN_REQUEST_BYTES, limits.headerBytes, limits.targetBytes);
     this.#connectionEvent = tls === null ? "connection" : "secureConnection";
     this.#server =

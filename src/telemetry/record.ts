@@ -2,6 +2,7 @@ import type { Config } from "../config/schema.ts";
 import { type Exchange, gatewayMs, upstreamMs } from "../exchange.ts";
 import { CATALOGUE, formatFaultCode } from "../faults/catalogue.ts";
 import { toAsciiJson } from "../octets.ts";
+import { inOnePiece } from "../one-piece.ts";
 import type { LineWriter } from "./line-writer.ts";
 import { describeError } from "./logger.ts";
 import { type Metrics, OTHER } from "./metrics.ts";
@@ -76,7 +77,7 @@ function name(value: string | null): string {
   if (value === null) return "null";
   let known = names.get(value);
   if (known === undefined) {
-    known = text(value);
+    known = inOnePiece(text(value));
     if (names.size < NAMES_MAX) names.set(value, known);
   }
   return known;
@@ -102,7 +103,7 @@ function beginning(level: number, time: number): string {
   if (second !== lastSecond || level !== lastLevel) {
     lastSecond = second;
     lastLevel = level;
-    lastBeginning = `{"level":${level},"time":${second}`;
+    lastBeginning = inOnePiece(`{"level":${level},"time":${second}`);
   }
   return lastBeginning + (AFTER_SECOND[time - second * 1000] ?? AFTER_SECOND[0]);
 }
@@ -119,7 +120,7 @@ const routeAndMethod = onceForPair(
 /** `,"status":200,"bytesIn":0,"bytesOut":`. */
 function statusAndBytesIn({ status, bytesIn }: Exchange): string {
   if (bytesIn > 0 || status > 599) return `,"status":${status},"bytesIn":${bytesIn},"bytesOut":`;
-  statuses[status] ??= `,"status":${status},"bytesIn":0,"bytesOut":`;
+  statuses[status] ??= inOnePiece(`,"status":${status},"bytesIn":0,"bytesOut":`);
   return statuses[status];
 }
 
@@ -143,7 +144,7 @@ function onceForPair<A, B>(make: (a: A, b: B) => string): (a: A, b: B) => string
     }
     let made = ofA.get(b);
     if (made === undefined) {
-      made = make(a, b);
+      made = inOnePiece(make(a, b));
       ofA.set(b, made);
     }
     return made;
@@ -152,7 +153,7 @@ function onceForPair<A, B>(make: (a: A, b: B) => string): (a: A, b: B) => string
 
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, at) => String(at).padStart(3, "0"));
 
-const AFTER_SECOND: readonly string[] = THOUSANDTHS.map((digits) => `${digits},"requestId":"`);
+const AFTER_SECOND: readonly string[] = THOUSANDTHS.map((digits) => inOnePiece(`${digits},"requestId":"`));
 
 const FRACTIONS: readonly string[] = Array.from({ length: 1000 }, (_, micros) =>
   micros === 0 ? "" : `.${(THOUSANDTHS[micros] ?? "").replace(/0+$/, "")}`,
