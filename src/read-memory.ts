@@ -31,7 +31,7 @@ export class ReadMemory {
         bytes = bytesRead;
         this.#kept = false;
         this.#expectsLittle = false;
-        return receive((memory as Buffer).subarray(0, bytesRead));
+        return receive(memory === SHARED ? sharedView(bytesRead) : (memory as Buffer).subarray(0, bytesRead));
       },
     };
   }
@@ -80,6 +80,23 @@ const MEMORY_BYTES = 64 * 1024;
 /** A read of so many bytes is likely followed by others. */
 const LARGE_READ_BYTES = 32 * 1024;
 const SHARED = Buffer.allocUnsafeSlow(MEMORY_BYTES);
+
+/**
+ * What so many bytes read into the memory that all share look like. It is the same view whoever reads, and reads of one
+ * length come again and again: to make one costs more than most of what is done with it.
+ */
+function sharedView(bytes: number): Buffer {
+  const slot = bytes % VIEWS;
+  let view = views[slot];
+  if (view?.length !== bytes) {
+    view = SHARED.subarray(0, bytes);
+    views[slot] = view;
+  }
+  return view;
+}
+
+const VIEWS = 256;
+const views: (Buffer | undefined)[] = new Array(VIEWS).fill(undefined);
 
 /** One that a connection has given back: the next large body begins without fresh memory. */
 let spare: Buffer | null = null;

@@ -60,6 +60,25 @@ describe("the memory that connections read into", () => {
     expect(length).toBe(6);
   });
 
+  it("shows every read what it brought, one of the same length, or of one that shares its place among the views", () => {
+    const [one, other] = [new Connection(), new Connection()];
+    for (const [connection, text] of [
+      [one, "first"],
+      [other, "other"],
+      [other, "o".repeat("other".length + 256)],
+      [one, "again"],
+    ] as const) {
+      let seen = "";
+      Buffer.from(connection.next.buffer).write(text);
+      const { callback } = connection.memory.onread((chunk) => {
+        seen = chunk.toString("latin1");
+        return true;
+      });
+      callback(text.length, connection.next);
+      expect(seen).toBe(text);
+    }
+  });
+
   it("is a connection's own, and used again, for as long as much is read", () => {
     const [one, other] = [new Connection(), new Connection()];
     one.read(WHOLE);

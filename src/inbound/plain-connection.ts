@@ -31,8 +31,8 @@ export class PlainConnection {
   #busy = false;
   /** Of the request under way, or of the last one, which ended the connection with the body not read. */
   #body: PlainBody | null = null;
-  /** When the head of the request under way was read: `performance.now()`. */
-  #beganAt = 0;
+  /** When the head that announced the body was read: `performance.now()`. */
+  #bodyBeganAt = 0;
   /** What came behind the request under way. */
   #held: HeldBytes | null = null;
 
@@ -65,7 +65,7 @@ export class PlainConnection {
 
   /** A body has been on its way since before `time`, by `performance.now()`. */
   waitsForBodySince(time: number): boolean {
-    return this.#waitsForBody && this.#beganAt < time;
+    return this.#waitsForBody && this.#bodyBeganAt < time;
   }
 
   /** The connection is gone. */
@@ -126,7 +126,6 @@ export class PlainConnection {
       return;
     }
     this.#busy = true;
-    this.#beganAt = performance.now();
     this.#stopTimeout();
     this.#request = request;
     this.#body = request.bodyBytes === 0 ? null : this.#beginBody(request, behind);
@@ -134,6 +133,7 @@ export class PlainConnection {
   }
 
   #beginBody({ bodyBytes, headBytes }: PlainRequest, bytes: Buffer): PlainBody {
+    this.#bodyBeganAt = performance.now();
     return new PlainBody(this.#socket, bodyBytes, this.#reads.own(bytes.subarray(headBytes)));
   }
 
