@@ -110,8 +110,11 @@ const start = await build({
   format: "cjs",
   outExtension: { ".js": ".cjs" },
   plugins: [redisApart, builtinsByRequire],
-  // What load-compiled.ts runs: a function.
-  banner: { js: "(function (exports, require, module, __filename, __dirname) {" },
+  // What load-compiled.ts runs: a function. On the global object each of these is a getter, which every mention would call.
+  banner: {
+    js: `(function (exports, require, module, __filename, __dirname) {"use strict";
+const { Buffer } = require("node:buffer"), { performance } = require("node:perf_hooks"), process = require("node:process");`,
+  },
   footer: { js: "})" },
 });
 const redis = await build({
