@@ -7,11 +7,15 @@ const LENGTH = PREFIX.length + CHARACTERS;
 
 /** Made so many at a time: an id is then one piece of a text rather than eight, wherever it is written. */
 const BATCH = 128;
-/** Characters that are chosen by one random byte: values from here on would favour the first ones. */
+/** Of random bytes those from here on would favour the first characters. */
 const FAIR = 256 - (256 % ALPHABET.length);
+/** By random byte: the character that it chooses; 0: none, another byte is drawn. */
+const CHOSEN = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte < FAIR ? ALPHABET.charCodeAt(byte % ALPHABET.length) : 0,
+);
 
 const bytes = Buffer.alloc(BATCH * LENGTH, PREFIX.padEnd(LENGTH), "latin1");
-const pool = Buffer.alloc(4096);
+const pool = new Uint8Array(4096);
 let poolAt = pool.length;
 let batch = "";
 let next = BATCH;
@@ -29,19 +33,19 @@ export function newRequestId(): string {
 function makeBatch(): string {
   for (let id = 0; id < BATCH; id++) {
     const from = id * LENGTH + PREFIX.length;
-    for (let at = from; at < from + CHARACTERS; at++) bytes[at] = ALPHABET.charCodeAt(fairByte() % ALPHABET.length);
+    for (let at = from; at < from + CHARACTERS; at++) {
+      let character = 0;
+      while (character === 0) {
+        if (poolAt === pool.length) refill();
+        character = CHOSEN[pool[poolAt++]!]!;
+      }
+      bytes[at] = character;
+    }
   }
   return bytes.toString("latin1");
 }
 
-/** Below `FAIR`, which the number of characters divides. */
-function fairByte(): number {
-  for (;;) {
-    if (poolAt === pool.length) {
-      randomFillSync(pool);
-      poolAt = 0;
-    }
-    const value = pool[poolAt++] as number;
-    if (value < FAIR) return value;
-  }
+function refill(): void {
+  randomFillSync(pool);
+  poolAt = 0;
 }
