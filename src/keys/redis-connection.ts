@@ -353,7 +353,7 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
   };
 }
 
-type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster" | "AbstractConnector">;
+type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster" | "AbstractConnector" | "SentinelConnector">;
 
 function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number): Redis | Cluster {
   const retryStrategy = (times: number) => Math.min(25 * 2 ** times, RETRY_MS_MAX) * (0.5 + Math.random() / 2);
@@ -371,6 +371,7 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
     protocol: 2 as const,
     disableClientInfo: true,
   } satisfies RedisOptions;
+  const Connector = connectorByName(ioredis);
   const { sentinels, cluster, url } = settings;
   if (sentinels !== undefined) {
     return new ioredis.Redis({
@@ -384,11 +385,14 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
       sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
       // Follows the sentinels' own announcement of a failover, instead of waiting for the old master to go away.
       failoverDetector: true,
+      Connector: connectorBySentinels(ioredis, Connector),
     });
   }
   if (cluster !== undefined) {
     return new ioredis.Cluster(cluster.hosts.map(parseHost), {
-      redisOptions: { ...common, ...credentials(cluster), ...(cluster.tls && { tls: {} }) },
+      redisOptions: { ...common, ...credentials(cluster), ...(cluster.tls && { tls: {} }), Connector },
+      // Else it looks all of them up before it connects to any: one that can not be found would keep it from the others.
+      dnsLookup: (hostname, found) => found(null, hostname),
       enableOfflineQueue: false,
       clusterRetryStrategy: retryStrategy,
       slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
@@ -397,18 +401,17 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
       retryDelayOnClusterDown: 50,
     });
   }
-  const Connector = connectorByName(ioredis);
   return new ioredis.Redis(url ?? "redis://127.0.0.1:6379", { ...common, retryStrategy, Connector });
 }
 
-/** Of all connections of the process: they want the same name. */
+/** Of all connections of the process: they want the same names. */
 const NAMES = new NameLookups();
 
 /**
  * Connects as ioredis does to a single server, but for names: each is looked up once at a time. It tries again every half second,
  * whether or not the last look-up has ended, and those that wait would hold up the names of upstreams.
  */
-function connectorByName({ AbstractConnector }: Ioredis): NonNullable<RedisOptions["Connector"]> {
+function connectorByName({ AbstractConnector }: Ioredis): Connector {
   const { lookup } = NAMES;
   return class extends AbstractConnector {
     readonly #options: RedisOptions;
@@ -430,6 +433,35 @@ function connectorByName({ AbstractConnector }: Ioredis): NonNullable<RedisOptio
       return socket;
     }
   };
+}
+
+/**
+ * Asks Redis' own sentinels for the master as ioredis does, but for names: theirs and the master's are looked up like any
+ * other. While the master is there it tries each sentinel that is not again every two seconds.
+ */
+function connectorBySentinels({ SentinelConnector }: Ioredis, Connector: Connector): Connector {
+  // ioredis takes no look-up for them; two methods that it calls private do. A test tells when they no longer connect.
+  const Base = SentinelConnector as unknown as new (options: unknown) => SentinelMethods;
+  const { lookup } = NAMES;
+  class BySentinels extends Base {
+    override connectToSentinel(endpoint: object, options?: object): Redis {
+      return super.connectToSentinel(endpoint, { ...options, Connector });
+    }
+
+    override sentinelNatResolve(address: object | null): object | null {
+      return address === null ? null : { ...address, lookup };
+    }
+  }
+  return BySentinels as unknown as Connector;
+}
+
+type Connector = NonNullable<RedisOptions["Connector"]>;
+
+interface SentinelMethods {
+  /** A client of the sentinel at an address, with options for it. */
+  connectToSentinel(endpoint: object, options?: object): Redis;
+  /** Where to connect, as options of a socket, of what a sentinel said. */
+  sentinelNatResolve(address: object | null): object | null;
 }
 
 /**

@@ -1,10 +1,12 @@
 import { execFileSync } from "node:child_process";
 import dns from "node:dns";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { connectRedis, describeRedisError, RedisRefusal } from "../../src/keys/redis-connection.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { connectRedis, describeRedisError, RedisRefusal, type RedisSettings } from "../../src/keys/redis-connection.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
 import { freePort } from "../support/free-port.ts";
 import { until } from "../support/key-parts.ts";
@@ -42,18 +44,77 @@ describe("what is said of an error of Redis", () => {
   });
 });
 
-it("a name of Redis that nobody answers for is looked up once for all connections", async () => {
-  const lookUp = vi.spyOn(dns, "lookup").mockImplementation((() => {}) as unknown as typeof dns.lookup);
-  const deps = { log: () => {}, mono: () => performance.now() };
-  const settings = { url: "redis://silent.internal:6379", keyPrefix: "sentinel:", commandTimeout: 50 };
-  const connections = await Promise.all([connectRedis(settings, deps), connectRedis(settings, deps)]);
-  await until("it is looked up", () => lookUp.mock.calls.length > 0);
-  expect(lookUp).toHaveBeenCalledTimes(1);
-  lookUp.mockRestore();
-  for (const connection of connections) await connection.close();
+type Where = Pick<RedisSettings, "url" | "sentinels" | "cluster">;
+
+/** Names that are not among them are never answered for: they are looked up for good, so each is for one test. */
+function resolve(addresses: Readonly<Record<string, string>>) {
+  const lookUp = (name: string, _options: unknown, found: (error: null, addresses: unknown) => void) => {
+    const address = addresses[name];
+    if (address !== undefined) process.nextTick(found, null, [{ address, family: 4 }]);
+  };
+  return vi.spyOn(dns, "lookup").mockImplementation(lookUp as unknown as typeof dns.lookup);
+}
+
+describe("a name that nobody answers for is looked up once for all connections", () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it.each<[string, Where]>([
+    ["of Redis", { url: "redis://silent.internal:6379" }],
+    ["of Redis' own sentinel", { sentinels: { name: "mymaster", hosts: ["silent-1.internal:26379"], tls: false } }],
+    ["of a cluster's node", { cluster: { hosts: ["silent-2.internal:6379"], tls: false } }],
+  ])("%s", async (_name, where) => {
+    await looksUpOnce(where, {});
+  });
+
+  it("of the master that a sentinel tells of", async () => {
+    const sentinel = createServer((socket) => {
+      // Whatever else it is asked it agrees to.
+      socket.on("data", (data) => {
+        for (const [, word] of data.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)/g)) {
+          const isAsked = word?.toLowerCase() === "sentinel";
+          socket.write(isAsked ? "*2\r\n$17\r\nsilent-3.internal\r\n$4\r\n6379\r\n" : "+OK\r\n");
+        }
+      });
+    });
+    await once(sentinel.listen(0, "127.0.0.1"), "listening");
+    onTestFinished(() => void sentinel.close());
+    const { port } = sentinel.address() as AddressInfo;
+    const hosts = [`sentinel.internal:${port}`];
+    await looksUpOnce({ sentinels: { name: "mymaster", hosts, tls: false } }, { "sentinel.internal": "127.0.0.1" });
+  });
+
+  async function looksUpOnce(where: Where, addresses: Readonly<Record<string, string>>) {
+    const { mock } = resolve(addresses);
+    const states: boolean[] = [];
+    const deps = { log: () => {}, mono: () => performance.now(), onUp: (up: boolean) => states.push(up) };
+    const settings = { ...where, keyPrefix: "sentinel:", commandTimeout: 50 };
+    const connections = await Promise.all([connectRedis(settings, deps), connectRedis(settings, deps)]);
+    await until("both have tried in vain", () => states.length === 2);
+    const silent = mock.calls.filter(([name]) => name.startsWith("silent"));
+    expect(silent).toHaveLength(1);
+    for (const connection of connections) await connection.close();
+  }
 });
 
 describeRedis("a connection", () => {
+  it("to a cluster is made by the nodes whose names are found", async () => {
+    const ownPorts = ["--cluster-port", String(await freePort()), "--cluster-announce-ip", "127.0.0.1"];
+    const node = await startRedis(["--cluster-enabled", "yes", ...ownPorts]);
+    onTestFinished(() => node.close());
+    node.cli("CLUSTER", "ADDSLOTSRANGE", "0", "16383");
+    await until("it serves", () => node.cli("CLUSTER", "INFO").includes("cluster_state:ok"));
+    resolve({ "found.internal": "127.0.0.1" });
+    onTestFinished(() => void vi.restoreAllMocks());
+    const hosts = ["silent-4.internal", "found.internal", "silent-5.internal"].map((name) => `${name}:${node.port}`);
+    const where = { cluster: { hosts, tls: false } };
+    const redis = await connectRedis({ ...where, keyPrefix: "", commandTimeout: 500 }, deps);
+    expect(await redis.whenUp(10_000)).toBe(true);
+    expect(await redis.call("SET", "a", "1")).toBe("OK");
+    await redis.close();
+  });
+
   let server: TestRedis;
   let shim: Shim;
   const lines: string[] = [];
