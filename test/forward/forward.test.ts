@@ -2,9 +2,10 @@ import { describe, expect, it } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { forwardParts, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
-import { answering, refusingPort, reset, type Script } from "./support.ts";
+import { answering, holdWrites, refusingPort, reset, type Script } from "./support.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const CHUNKED_OK = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
 const GET = "GET /a?b HTTP/1.1\r\nHost: api.example\r\n\r\n";
 const CHUNKED = "POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -430,6 +431,21 @@ describe.each([
       expect((await gateway.ending(2)).exchange.status).toBe(200);
       expect(server.heads).toBe(2);
     });
+
+    it("never sends a body whose beginning is gone, though nothing of it reached the connection that died", async () => {
+      const { server, gateway, caller } = await exchange(answering(OK), GET);
+      await caller.seen("ok");
+      await gateway.ending();
+      const handle = gateway.handle.bind(gateway);
+      gateway.handle = (exchange) => {
+        handle(exchange);
+        // What the body began with is read in this turn of the event loop, and leaves at the end of the next.
+        reset(server.connections[0]!.socket);
+      };
+      caller.write("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+      await Promise.race([caller.seen("HTTP/1.1 502"), server.connection(1)]);
+      expect(server.connections).toHaveLength(1);
+    });
   });
 
   describe("failures", () => {
@@ -650,6 +666,27 @@ describe.each([
       const connection = mute.server.connections[0]!;
       await connection.gone();
     });
+
+    it.each([
+      ["that leaves in one write", OK, "plain", GET],
+      ["that leaves in one write", OK, "Node's", GET.replace("Host", "TE: trailers\r\nHost")],
+      ["that leaves in pieces", CHUNKED_OK, "plain", GET],
+      ["that leaves in pieces", CHUNKED_OK, "Node's", GET.replace("Host", "TE: trailers\r\nHost")],
+    ])(
+      "ends a client that does not take an answer %s, whole here as it is (%s, %s)",
+      async (_, answer, _way, request) => {
+        const { server, gateway, caller } = await exchange(() => {}, request, {
+          route: { timeouts: { connectMs: null, responseMs: null, idleMs: 150 } } as never,
+        });
+        const connection = await server.connection(0);
+        await connection.seen("\r\n\r\n");
+        holdWrites(gateway.exchanges[0]!.socket);
+        connection.write(answer);
+        await caller.gone();
+        expect(caller.received).toBe("");
+        expect((await gateway.ending()).outcome).toEqual({ kind: "answered" });
+      },
+    );
   });
 });
 

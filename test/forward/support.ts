@@ -144,6 +144,19 @@ export function reset(socket: Socket): void {
   socket.resetAndDestroy();
 }
 
+/** A socket whose kernel takes nothing until what this answers is called. */
+export function holdWrites(socket: Socket): () => void {
+  const held: (() => void)[] = [];
+  for (const name of ["_write", "_writev", "_final"] as const) {
+    const write = socket[name]!.bind(socket) as (...args: unknown[]) => void;
+    Object.assign(socket, { [name]: (...args: unknown[]) => held.push(() => write(...args)) });
+  }
+  return () => {
+    for (const name of ["_write", "_writev", "_final"] as const) Reflect.deleteProperty(socket, name);
+    for (const each of held) each();
+  };
+}
+
 /** Keeps everything an engine tells. */
 export class RecordingHandler extends Watch implements UpstreamHandler {
   readonly calls: string[] = [];

@@ -5,7 +5,7 @@ import { describe, expect, it, vi } from "vitest";
 import { createHttpEngine } from "../../src/forward/http-engine.ts";
 import { createSocketEngine } from "../../src/forward/socket-engine.ts";
 import { forwardParts, type RigOptions, upstreamOn, VIA } from "./forward-rig.ts";
-import { answering, type RawConnection, refusingPort, reset, type Script } from "./support.ts";
+import { answering, holdWrites, type RawConnection, refusingPort, reset, type Script } from "./support.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT = createHash("sha1").update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
@@ -324,16 +324,3 @@ describe.each([
     }
   });
 });
-
-/** A socket whose kernel takes nothing until what this answers is called. */
-function holdWrites(socket: Socket): () => void {
-  const held: (() => void)[] = [];
-  for (const name of ["_write", "_writev", "_final"] as const) {
-    const write = socket[name]!.bind(socket) as (...args: unknown[]) => void;
-    Object.assign(socket, { [name]: (...args: unknown[]) => held.push(() => write(...args)) });
-  }
-  return () => {
-    for (const name of ["_write", "_writev", "_final"] as const) Reflect.deleteProperty(socket, name);
-    for (const each of held) each();
-  };
-}
