@@ -1,16 +1,11 @@
 /**
  * Idle connections to one origin, last in first out: the warmest is used first, and what a burst left over grows old at
- * the bottom and is closed. It holds no more than `idleMax`; it neither opens nor closes anything itself.
+ * the bottom and is closed. It neither counts nor opens nor closes anything itself.
  */
 export class Pool<Connection> {
   readonly #idle: Connection[] = [];
-  readonly #idleMax: number;
   /** Nothing is kept any more: connections still busy close when they are done. */
   #closed = false;
-
-  constructor(idleMax: number) {
-    this.#idleMax = idleMax;
-  }
 
   get size(): number {
     return this.#idle.length;
@@ -33,7 +28,7 @@ export class Pool<Connection> {
 
   /** False: not kept, the caller closes it. */
   keep(connection: Connection): boolean {
-    if (this.#closed || this.#idle.length >= this.#idleMax) return false;
+    if (this.#closed) return false;
     this.#idle.push(connection);
     return true;
   }

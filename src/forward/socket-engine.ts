@@ -134,7 +134,7 @@ class SocketEngine implements UpstreamEngine {
 
 /** The connections to one origin: how they are opened, and which of them are idle. */
 class OriginConnections implements ConnectionOwner {
-  readonly pool: Pool<UpstreamConnection>;
+  readonly pool = new Pool<UpstreamConnection>();
   readonly ticks: Ticks;
   readonly knownHeads = new KnownHeads();
   readonly idleMs: number;
@@ -172,7 +172,6 @@ class OriginConnections implements ConnectionOwner {
     this.longIdleMs = Math.max(options.idleSocketMs, options.longIdleSocketMs);
     this.#longIdleMax = options.longIdleSocketsMax;
     this.ageMsMax = options.maxSocketAgeMs;
-    this.pool = new Pool(options.keptSocketsMax);
     this.#keptMax = options.keptSocketsMax;
   }
 

@@ -50,12 +50,20 @@ describe("connections to upstreams that are kept", () => {
 
   /** So many requests at once, answered when all of them have arrived. */
   async function askAtOnce(upstream: Upstream, count: number, changes: Partial<UpstreamRequest> = {}): Promise<void> {
+    const answer = await arrive(upstream, count, changes);
+    await answer();
+  }
+
+  /** So many requests under way at once, until what this gives is called. */
+  async function arrive(upstream: Upstream, count: number, changes: Partial<UpstreamRequest> = {}) {
     const handlers = Array.from({ length: count }, () => new RecordingHandler());
     for (const handler of handlers) engine.send(upstreamRequest(upstream.origin, changes), handler);
     await expect.poll(() => upstream.waiting.length, { timeout: 10_000 }).toBe(count);
-    for (const response of upstream.waiting.splice(0)) response.end("ok");
-    for (const handler of handlers) expect((await handler.finished()).body).toBe("ok");
-    await rested();
+    return async () => {
+      for (const response of upstream.waiting.splice(0)) response.end("ok");
+      for (const handler of handlers) expect((await handler.finished()).body).toBe("ok");
+      await rested();
+    };
   }
 
   it("are as many as were used at once: the same 2,000 requests again open none", async () => {
@@ -75,6 +83,13 @@ describe("connections to upstreams that are kept", () => {
     await askAtOnce(other, 15);
     await expect.poll(() => one.open + other.open).toBe(10);
     expect(one.open).toBe(0);
+  });
+
+  it("are no more than allowed, in all, where each upstream had no more than that many", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000, keptSocketsMax: 10 });
+    const answers = [await arrive(one, 8), await arrive(other, 8)];
+    for (const answer of answers) await answer();
+    await expect.poll(() => one.open + other.open).toBe(10);
   });
 
   it("are none for an origin that is forgotten, though a request that began before still comes for it", async () => {
