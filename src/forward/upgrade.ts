@@ -166,7 +166,6 @@ class OpenTunnel implements Tunnel {
       side.on("end", () => this.closeAfter(way));
       side.on("close", () => this.closeAfter(way));
       side.resume();
-      if (side.destroyed) this.closeAfter(way);
     }
     if (early.length > 0) this.up.carry(early);
   }
