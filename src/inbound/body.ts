@@ -38,7 +38,8 @@ class WholeBody implements BodyReader {
       bytes.add(lent && !copies ? Buffer.from(chunk) : chunk);
       return lent || copies;
     }
-    this.#source.pause();
+    // A client that sends all of it before it reads gets to its answer that way.
+    this.#source.discard();
     this.#tell(bodyTooLarge(this.#maxBytes));
     return true;
   }

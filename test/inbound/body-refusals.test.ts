@@ -139,6 +139,43 @@ describe("a body and its limit, on both ways", () => {
     await expectAlike(ways, what, before, situation);
   });
 
+  it.each([
+    ["read here", "/limited"],
+    ["handed on", "/small/x"],
+  ])("is read on behind its 413, for a client that first sends all of it: %s", async (what, target) => {
+    const body = `10000\r\n${bytesOf(0x10000)}\r\n`.repeat(256);
+    await ways.alike({
+      name: `16 MiB in chunks, ${what}`,
+      bytesInVary: true,
+      play: async (scene) => {
+        scene.client.socket.pause();
+        await scene.send(
+          `POST ${target} HTTP/1.1\r\nHost: gw\r\n${JSON_HEAD}Transfer-Encoding: chunked\r\n\r\n${body}`,
+        );
+        scene.client.socket.resume();
+        expect((await scene.answer("POST"))?.status).toBe(413);
+        await scene.closed();
+        expect(scene.client.ended).toBe("end");
+      },
+      upstreamVaries: true,
+    });
+  });
+
+  it("is recorded with what was read of it when it was refused, whatever came with that", async () => {
+    const body = `7d0\r\n${bytesOf(2000)}\r\na\r\n${bytesOf(10)}\r\n0\r\n\r\n`;
+    await ways.alike({
+      name: "a chunk over the limit and one below it",
+      play: async (scene) => {
+        await scene.send(`POST /limited HTTP/1.1\r\nHost: gw\r\n${JSON_HEAD}Transfer-Encoding: chunked\r\n\r\n${body}`);
+        expect((await scene.answer("POST"))?.status).toBe(413);
+        await scene.closed();
+        const { gateway } = scene.rig;
+        const record = await gateway.waitForRecord(({ requestId }) => requestId === scene.ids[0]);
+        expect(record.bytesIn).toBe(2000);
+      },
+    });
+  });
+
   /** Read whole, and refused then: what comes behind is a request again. */
   const told = (status: number, body: string, fields = JSON_HEAD): Situation => ({
     send: post("/v2/keys.createKey", body, fields),
