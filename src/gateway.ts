@@ -227,9 +227,8 @@ function hasBody({ head, client }: Exchange): boolean {
   return head.body.kind === "chunked" || (head.body.kind === "length" && head.body.bytes > 0);
 }
 
-/** Of a request whose head nobody looked at. Node keeps no more than 1000 lines, and any beyond them may frame a body. */
-function maySendBody({ headers, rawHeaders }: IncomingMessage): boolean {
-  if (rawHeaders.length >= 2 * 1000) return true;
+/** Of a request whose head nobody looked at. */
+function maySendBody({ headers }: IncomingMessage): boolean {
   return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
 }
 

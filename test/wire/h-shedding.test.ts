@@ -103,12 +103,15 @@ describe("H. more work than can be done", () => {
 
     it("178 the connection of a shed request with a body is closed, its body never taken for a request", async () => {
       const { release } = await fill();
-      const client = await rig.connect();
-      await client.write(post("/any", get("/any/smuggled", auth()), auth()));
-      const shed = await client.answer("POST");
-      expect(shed?.status).toBe(503);
-      await client.closed();
-      expect(client.rest().length).toBe(0);
+      // Node keeps a thousand lines unless it is told otherwise, and goes by those that it does not show.
+      for (const fields of ["", "a:\r\n".repeat(1500)]) {
+        const client = await rig.connect();
+        await client.write(post("/any", get("/any/smuggled", auth()), auth() + fields));
+        const shed = await client.answer("POST");
+        expect(shed?.status).toBe(503);
+        await client.closed();
+        expect(client.rest().length).toBe(0);
+      }
       await release();
       expect(formatFindings(await rig.settle())).toBe("");
     });
