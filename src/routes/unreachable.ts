@@ -18,18 +18,8 @@ export function findUnreachable(routes: readonly Route[]): UnreachableRoute[] {
   });
 }
 
-const NEVER_ROUTED: ReadonlySet<string> = new Set(["CONNECT", "TRACE"]);
-
-/** A method is a token (RFC 9110 section 9.1), and its case matters. */
-function isRoutable(method: string): boolean {
-  return /^[A-Z][A-Z-]*$/.test(method) && !NEVER_ROUTED.has(method);
-}
-
 function reasonOf({ match, allowEncodedSlash, allowSemicolon }: Route): string | null {
   const texts = match.path.segments.map((segment) => (segment.kind === "literal" ? segment.text : ""));
-  if (match.methods !== null && !match.methods.some(isRoutable)) {
-    return "none of its methods is ever let through: names are in upper case, CONNECT and TRACE are always refused";
-  }
   if (!allowEncodedSlash && texts.some((text) => text.includes("%2F"))) {
     return "its path holds %2F, which is refused unless the route says allowEncodedSlash: true";
   }

@@ -155,8 +155,6 @@ describe("routes that can never match", () => {
     findUnreachable(buildRoutes(...sketches)).map(({ route, reason }) => `${route.name}: ${reason}`);
 
   it.each<[RouteSketch, string]>([
-    [{ methods: ["get"] }, "upper case"],
-    [{ methods: ["TRACE", "CONNECT"] }, "CONNECT and TRACE"],
     [{ path: "/a%2Fb" }, "allowEncodedSlash"],
     [{ path: "/a;b" }, "allowSemicolon"],
     [{ path: "/a%3Bb" }, "allowSemicolon"],
@@ -168,8 +166,8 @@ describe("routes that can never match", () => {
 
   it("are none of these", () => {
     const allowed = { allowEncodedSlash: true, allowSemicolon: true };
-    expect(reasons({}, { methods: ["TRACE", "GET"] }, { path: "/a%2Fb;c", ...allowed })).toEqual([]);
-    expect(reasons({ methods: ["M-SEARCH"], headers: { v: "a\tb" } })).toEqual([]);
+    expect(reasons({}, { path: "/a%2Fb;c", ...allowed })).toEqual([]);
+    expect(reasons({ headers: { v: "a\tb" } })).toEqual([]);
   });
 
   it("include an open one to which a guarded one never leaves anything", () => {
