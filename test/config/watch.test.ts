@@ -2,10 +2,22 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { checkConfiguration } from "../../src/config/check.ts";
 import { type FileWatch, type WatchOptions, watchFiles } from "../../src/config/watch.ts";
 import { type FileMarks, markRead } from "../../src/files.ts";
+
+const reads = vi.hoisted((): string[] => []);
+vi.mock("../../src/files.ts", async (importOriginal) => {
+  const files = await importOriginal<typeof import("../../src/files.ts")>();
+  return {
+    ...files,
+    readFile: (file: string) => {
+      reads.push(file);
+      return files.readFile(file);
+    },
+  };
+});
 
 let folder: string;
 const open: FileWatch[] = [];
@@ -15,6 +27,8 @@ beforeEach(() => {
 afterEach(() => {
   for (const watch of open.splice(0)) watch.close();
   rmSync(folder, { recursive: true, force: true });
+  vi.useRealTimers();
+  reads.length = 0;
 });
 
 /** Watches, and waits for changes one after another. */
@@ -139,6 +153,24 @@ test("the same contents written again are no change", async () => {
   writeFileSync(file, "1");
   await watching.watch.check();
   expect(watching.changes()).toBe(0);
+});
+
+test("a file is read again only where the file system says that it is another, or was written just now", async () => {
+  const file = join(folder, "a");
+  writeFileSync(file, "1");
+  const watching = await start(() => [file], { ...NO_POLL, watchFolder: () => () => {} });
+  const { length: whileYoung } = reads;
+  await watching.watch.check();
+  expect(reads).toHaveLength(whileYoung + 1);
+
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 3000 });
+  await watching.watch.check();
+  const { length: onceOld } = reads;
+  await watching.watch.check();
+  expect(reads).toHaveLength(onceOld);
+  writeFileSync(file, "2");
+  await watching.watch.check();
+  expect(watching.changes()).toBe(1);
 });
 
 test("what a reload that somebody else asked for has read is not told again", async () => {
