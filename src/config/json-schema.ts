@@ -34,7 +34,7 @@ function allowPlaceholder(schema: Record<string, unknown>): void {
   const { type, pattern, enum: values, const: only, description, default: fallback, examples, ...form } = schema;
   const isForm =
     ["number", "integer", "boolean"].includes(String(type)) ||
-    [pattern, values, only].some((form) => form !== undefined);
+    [pattern, values, only].some((member) => member !== undefined);
   if (!isForm || Object.hasOwn(schema, "anyOf")) return;
   const own = { type, pattern, enum: values, const: only, ...form };
   for (const name of Object.keys(schema)) delete schema[name];

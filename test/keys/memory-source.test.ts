@@ -26,7 +26,14 @@ function setUp(settings: Partial<MemorySettings> = {}) {
     origin.asked.at(-1)?.answer(known ? recordOf(secret) : null);
     return found;
   }
-  return { clock, origin, observer, memory, learn };
+  /** Looks A up while the origin is down, and learns no more than that. */
+  async function canNotTell(): Promise<void> {
+    const found = memory.find(A);
+    await settled();
+    origin.asked.at(-1)?.fail(DOWN);
+    await expect(found).rejects.toBe(DOWN);
+  }
+  return { clock, origin, observer, memory, learn, canNotTell };
 }
 
 describe("memory", () => {
@@ -88,7 +95,7 @@ describe("memory", () => {
   });
 
   it("serves a record on until staleIfError after the origin gave it, then can not tell", async () => {
-    const { memory, origin, clock, learn, observer } = setUp();
+    const { memory, origin, clock, learn, observer, canNotTell } = setUp();
     await learn("a");
     clock.advance(299_000);
     const late = memory.find(A);
@@ -98,34 +105,25 @@ describe("memory", () => {
     expect(memory.find(A)).not.toBeInstanceOf(Promise);
     expect(observer.count("memory", "stale")).toBe(2);
     clock.advance(1000);
-    const tooLate = memory.find(A);
-    await settled();
-    origin.asked[2]?.fail(DOWN);
-    await expect(tooLate).rejects.toBe(DOWN);
+    await canNotTell();
   });
 
   it("never serves an absence past its time: with the origin down it can not tell", async () => {
-    const { memory, origin, clock, learn } = setUp();
+    const { memory, clock, learn, canNotTell } = setUp();
     await learn("a", false);
     expect((memory.find(A) as Lookup).record).toBeNull();
     clock.advance(5000);
-    const found = memory.find(A);
-    await settled();
-    origin.asked[1]?.fail(DOWN);
-    await expect(found).rejects.toBe(DOWN);
+    await canNotTell();
   });
 
   it("forgets the record of a key that the origin no longer knows: an outage after it is no acceptance", async () => {
-    const { memory, origin, clock, learn } = setUp();
+    const { memory, clock, learn, canNotTell } = setUp();
     await learn("a");
     clock.advance(10_000);
     expect((await learn("a", false)).record).toBeNull();
     expect((memory.find(A) as Lookup).record).toBeNull();
     clock.advance(5000);
-    const found = memory.find(A);
-    await settled();
-    origin.asked[2]?.fail(DOWN);
-    await expect(found).rejects.toBe(DOWN);
+    await canNotTell();
   });
 
   it("does not keep an absence alive for who asks again and again", async () => {
@@ -224,13 +222,10 @@ describe("a change", () => {
   });
 
   it("ends a stale record: an outage after a revocation is no acceptance", async () => {
-    const { memory, origin, learn } = setUp();
+    const { memory, learn, canNotTell } = setUp();
     await learn("a");
     memory.invalidate(A, "1-0");
-    const found = memory.find(A);
-    await settled();
-    origin.asked[1]?.fail(DOWN);
-    await expect(found).rejects.toBe(DOWN);
+    await canNotTell();
   });
 
   it("that comes again and again ends the look-up instead of making it last for ever", async () => {
@@ -273,7 +268,7 @@ describe("the age of a record", () => {
   });
 
   it("counts from there while the origin can not tell, too", async () => {
-    const { memory, origin, clock } = setUp();
+    const { memory, origin, clock, canNotTell } = setUp();
     const found = memory.find(A);
     await settled();
     origin.asked[0]?.answer(recordOf("a"), clock.wall - 299_000);
@@ -283,10 +278,7 @@ describe("the age of a record", () => {
     origin.asked[1]?.fail(DOWN);
     expect((await late).record?.id).toBe("key_a");
     clock.advance(1000);
-    const tooLate = memory.find(A);
-    await settled();
-    origin.asked[2]?.fail(DOWN);
-    await expect(tooLate).rejects.toBe(DOWN);
+    await canNotTell();
   });
 
   it("is the age of an absence, too", async () => {
