@@ -14,7 +14,7 @@ export interface RunOptions {
   /** Where the log goes: standard output unless it is for something else. */
   readonly logTo?: "stdout" | "stderr";
   readonly onListening?: () => void;
-  /** True: SIGHUP ends it, as the terminal's end does other programs. It reloads unless given. */
+  /** True: SIGHUP ends it, as the terminal's end does other programs, and a second signal does nothing more. */
   readonly endsWithTerminal?: boolean;
   /** True: V8 collects garbage as it does in any process (`collector.ts`). */
   readonly plainCollector?: boolean;

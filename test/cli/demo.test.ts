@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { dirname, resolve } from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { endWithTests } from "../support/children.ts";
@@ -23,10 +23,12 @@ afterEach(async () => {
   demo = null;
 });
 
-async function startDemo(...args: readonly string[]): Promise<Demo> {
-  const child = endWithTests(
-    spawn(process.execPath, [resolve("dist/sentinel.js"), "demo", ...args], { stdio: ["ignore", "pipe", "ignore"] }),
-  );
+function startDemo(...args: readonly string[]): Promise<Demo> {
+  return start(process.execPath, resolve("dist/sentinel.js"), "demo", ...args);
+}
+
+async function start(command: string, ...args: readonly string[]): Promise<Demo> {
+  const child = endWithTests(spawn(command, args, { stdio: ["ignore", "pipe", "ignore"] }));
   const exited = once(child, "exit").then(([code]) => code as number | null);
   let text = "";
   for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
@@ -59,14 +61,54 @@ it("each curl line of the demo gets what is written above it", async () => {
   for (const [, said, line = ""] of tries) expect(await ask(line), line).toBe(said);
 });
 
+/** Where the files of a demo are. */
+function folderOf({ text }: Demo): string {
+  return dirname(/explain -c '([^']+)'/.exec(text)?.[1] ?? "");
+}
+
 it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s ends the demo, and its files are gone", async (signal) => {
-  const { child, exited, text } = await startDemo("--port", String(await freePort()));
-  const folder = dirname(/explain -c '([^']+)'/.exec(text)?.[1] ?? "");
-  expect(existsSync(folder)).toBe(true);
-  child.kill(signal);
-  expect(await exited).toBe(0);
-  expect(existsSync(folder)).toBe(false);
+  const started = await startDemo("--port", String(await freePort()));
+  expect(existsSync(folderOf(started))).toBe(true);
+  started.child.kill(signal);
+  expect(await started.exited).toBe(0);
+  expect(existsSync(folderOf(started))).toBe(false);
 });
+
+it("a SIGINT that npm passes on, behind the terminal's own, changes nothing: the files are gone", async () => {
+  const port = await freePort();
+  const started = await startDemo("--port", String(port));
+  // A connection that has just been busy is given a second.
+  const client = connect(port, "127.0.0.1");
+  client.write("GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+  await once(client, "data");
+  started.child.kill("SIGINT");
+  while (await takes(port));
+  started.child.kill("SIGINT");
+  expect(await started.exited).toBe(0);
+  expect(existsSync(folderOf(started))).toBe(false);
+  client.destroy();
+});
+
+it("a signal to what npm starts is one to the demo: no shell is left in between", async () => {
+  const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
+  const [build, run] = scripts.demo?.split(" && ") ?? [];
+  expect(build).toBe("npm run --silent build");
+  const started = await start("sh", "-c", `true && ${run} --port ${await freePort()}`);
+  started.child.kill("SIGTERM");
+  expect(await started.exited).toBe(0);
+  expect(existsSync(folderOf(started))).toBe(false);
+});
+
+/** Whether the demo takes connections still. */
+async function takes(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  const taken = await once(socket, "connect").then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return taken;
+}
 
 it("the demo goes elsewhere where its port is taken, unless it was told which", async () => {
   const taken = createServer().listen(8080, "127.0.0.1");
