@@ -157,13 +157,13 @@ class WorkerPool implements RunningWorkers {
   }
 
   async state(): Promise<AdminState> {
-    const states = await this.#askAll("state", (member) => member.lastState);
+    const states = await this.#askAll((member) => member.askState());
     this.#lastState = mergeStates(states, this.#lastState, this.#options.count);
     return this.#lastState;
   }
 
   async scrapes(): Promise<readonly Scrape[]> {
-    const live = await this.#askAll("scrape", (member) => member.lastScrape);
+    const live = await this.#askAll((member) => member.askScrape());
     return [...live, ...(await this.#retired)];
   }
 
@@ -242,16 +242,12 @@ class WorkerPool implements RunningWorkers {
     this.#retired = this.#retired.then(async (before) => [await retireScrapes([...before, lastScrape])]);
   }
 
-  /** One answer of each worker that listens; of one that does not answer in time, its last. */
-  async #askAll<T extends AdminState | Scrape>(
-    what: "state" | "scrape",
-    last: (member: Member) => T | null,
-  ): Promise<T[]> {
+  /** What the workers answer that listen, and that have not ended meanwhile: those count among the retired. */
+  async #askAll<T>(ask: (member: Member) => Promise<T | null>): Promise<T[]> {
     const members = [...this.#members].filter((member) => member.isListening);
-    await Promise.all(members.map((member) => member.ask(what)));
-    // One that ended meanwhile counts among the retired.
-    const left = members.filter((member) => this.#members.has(member));
-    return left.map(last).filter((value): value is T => value !== null);
+    const answers = await Promise.all(members.map(async (member) => ({ member, value: await ask(member) })));
+    const left = answers.filter(({ member }) => this.#members.has(member));
+    return left.map(({ value }) => value).filter((value): value is Awaited<T> => value !== null);
   }
 }
 
@@ -267,7 +263,6 @@ class Member {
   readonly listening: Promise<readonly string[]>;
   readonly ended: Promise<Ending>;
   isListening = false;
-  lastState: AdminState | null = null;
   lastScrape: Scrape | null = null;
   readonly #asked = new Map<number, (value: AdminState | Scrape | null) => void>();
   readonly #signs: SignsOfLife;
@@ -321,8 +316,19 @@ class Member {
     if (this.worker.isConnected()) this.worker.send(message);
   }
 
-  /** Keeps the answer as its last; leaves the last one as it is when none comes in time. */
-  async ask(what: "state" | "scrape"): Promise<void> {
+  /** Null: it did not answer in time, so that it says nothing about now. */
+  async askState(): Promise<AdminState | null> {
+    return (await this.#ask("state")) as AdminState | null;
+  }
+
+  /** Its last figures when it does not answer in time: a sum without them would go down. Null: it never gave any. */
+  async askScrape(): Promise<Scrape | null> {
+    const scrape = (await this.#ask("scrape")) as Scrape | null;
+    this.lastScrape = scrape ?? this.lastScrape;
+    return this.lastScrape;
+  }
+
+  async #ask(what: "state" | "scrape"): Promise<AdminState | Scrape | null> {
     const id = ++this.#lastId;
     const value = await new Promise<AdminState | Scrape | null>((resolve) => {
       this.#asked.set(id, resolve);
@@ -330,9 +336,7 @@ class Member {
       this.send({ kind: "ask", id, what });
     });
     this.#asked.delete(id);
-    if (value === null) return;
-    if (what === "state") this.lastState = value as AdminState;
-    else this.lastScrape = value as Scrape;
+    return value;
   }
 }
 

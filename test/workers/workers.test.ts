@@ -215,6 +215,22 @@ describe("runWorkers", () => {
     expect((await ask(holder.admin, "/metrics")).status).toBe(200);
   });
 
+  it("is ready while one worker answers, and not when all of them hang, whatever they said before", async () => {
+    const holder = await start();
+    const readiness = async () => JSON.parse((await ask(holder.admin, "/readyz")).body);
+    expect((await readiness()).ready).toBe(true);
+    const [first = "", second = ""] = await pids(holder);
+    process.kill(Number(first), "SIGSTOP");
+    expect((await readiness()).ready).toBe(true);
+    process.kill(Number(second), "SIGSTOP");
+    expect(await readiness()).toMatchObject({
+      ready: false,
+      checks: { workers: { ok: false, reason: "no worker answers" } },
+    });
+    for (const pid of [first, second]) process.kill(Number(pid), "SIGCONT");
+    expect((await readiness()).ready).toBe(true);
+  });
+
   it("passes a reload on to every worker", async () => {
     const holder = await start();
     holder.child.kill("SIGHUP");
