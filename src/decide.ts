@@ -3,9 +3,9 @@ import { headerCount, headerValue, type RequestHead } from "./head.ts";
 import { hashKey, readBearer } from "./keys/bearer.ts";
 import { type KeyHash, type KeyRecord, type Standing, standing } from "./keys/root-key.ts";
 import { type Clock, type KeySource, type Lookup, SourceUnavailable } from "./keys/source.ts";
-import { parseJsonBody } from "./permissions/json-body.ts";
+import { type JsonBody, parseJsonBody, unreadRefusal } from "./permissions/json-body.ts";
 import { formatUnmet, type PermissionQuery, unmet } from "./permissions/query.ts";
-import { readResourceIds } from "./permissions/read-resource-ids.ts";
+import { faultBeforeBody, type PlaceholderInputs, readResourceIds } from "./permissions/read-resource-ids.ts";
 import { type FilledPlaceholder, fillRequirement, type Requirement } from "./permissions/requirement.ts";
 import type { Route } from "./routes/route.ts";
 import type { PathParams, RouteSearch, RouteTable } from "./routes/table.ts";
@@ -127,7 +127,7 @@ function authorise(
   context: DecideContext,
   body: ReadBody | Buffer,
 ): Verdict | Promise<Verdict> {
-  const { route, requires } = candidate;
+  const { head, route, requires } = candidate;
   const { record } = lookup;
   const seen: Evidence = { lookup, required: null, filled: [] };
   if (record === null) return refuse("key_not_found", fault("unkey:authentication:key_not_found"), route, null, seen);
@@ -138,6 +138,11 @@ function authorise(
   if (requires.fixed !== null) return permit(candidate, record, requires.fixed, [], null, lookup);
   if (!requires.needsBody) return permitWithIds(candidate, requires, record, null, lookup);
   if (Buffer.isBuffer(body)) return permitWithIds(candidate, requires, record, body, lookup);
+  const certain = faultBeforeBody(
+    requires,
+    placeholderInputs(candidate, unreadRefusal(head.contentType, isCoded(head))),
+  );
+  if (certain !== null) return refuseIds(candidate, record, certain, lookup);
   return body(route.maxBodyBytes).then((read) =>
     Buffer.isBuffer(read) ? authoriseAgain(candidate, lookup, context, read) : refuse(null, read, route, record, seen),
   );
@@ -170,20 +175,28 @@ function permitWithIds(
   body: Buffer | null,
   lookup: Lookup,
 ): Verdict {
-  const { head, route, params } = candidate;
-  const values = readResourceIds(requires, {
+  const { head } = candidate;
+  const json = body === null ? null : parseJsonBody(body, head.contentType, isCoded(head));
+  const values = readResourceIds(requires, placeholderInputs(candidate, json));
+  if ("kind" in values) return refuseIds(candidate, record, values, lookup);
+  const filled = requires.placeholders.map((placeholder, index) => ({ placeholder, value: values[index] ?? "" }));
+  return permit(candidate, record, fillRequirement(requires, values), filled, body, lookup);
+}
+
+function placeholderInputs({ head, params }: Candidate, body: JsonBody | null): PlaceholderInputs {
+  return {
     params,
     query: head.target.query,
     headerCount: (name) => headerCount(head, name),
     headerValue: (name) => headerValue(head, name),
-    body: body === null ? null : parseJsonBody(body, head.contentType, isCoded(head)),
-  });
-  if ("kind" in values) {
-    const label = values.code === "user:bad_request:invalid_resource_id" ? "invalid_resource_id" : null;
-    return refuse(label, values, route, record, { lookup, required: null, filled: [] });
-  }
-  const filled = requires.placeholders.map((placeholder, index) => ({ placeholder, value: values[index] ?? "" }));
-  return permit(candidate, record, fillRequirement(requires, values), filled, body, lookup);
+    body,
+  };
+}
+
+/** A body that can not be read says nothing about the key: it is no verdict. */
+function refuseIds(candidate: Candidate, record: KeyRecord, reason: Fault, lookup: Lookup): Verdict {
+  const label = reason.code === "user:bad_request:invalid_resource_id" ? "invalid_resource_id" : null;
+  return refuse(label, reason, candidate.route, record, { lookup, required: null, filled: [] });
 }
 
 function permit(

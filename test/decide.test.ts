@@ -247,6 +247,21 @@ describe("deciding", () => {
     expect(verdict.kind).toBe(kind);
   });
 
+  it.each<[string, string, readonly string[], string]>([
+    ["it is said to be no JSON", "/keys", ["Content-Type", "text/plain"], "invalid_body"],
+    ["it is not said what it is", "/keys", [], "invalid_body"],
+    ["it is coded", "/keys", ["Content-Type", "application/json", "Content-Encoding", "gzip"], "invalid_body"],
+    ["another id is none", "/apis/a.b/copies", ["Content-Type", "application/json"], "invalid_resource_id"],
+  ])("asks for no body that is refused whatever it holds: %s", (_why, path, extra, code) => {
+    const request = head("POST", path, { extra: ["Content-Length", "19", ...extra] });
+    const granted = record({ permissions: ["api.*.create_key"] });
+    expect(now(decide(request, context({ record: granted }), noBody))).toMatchObject({
+      label: code === "invalid_resource_id" ? code : null,
+      fault: { code: `user:bad_request:${code}` },
+      record: { id: "key_test" },
+    });
+  });
+
   it.each([
     ["is named in Connection, and so would not reach the upstream", ["X-Tenant", "t1", "Connection", "x-tenant"]],
     ["comes a second time, spelt with an underscore", ["X-Tenant", "t1", "X_Tenant", "t2"]],
@@ -350,6 +365,13 @@ function requires(text: string): Access {
 const TABLE = compileRouteTable([
   route("read", 0, ["GET"], "/apis/{apiId}", requires("api.{path.apiId}.read_api")),
   route("create", 1, ["POST"], "/keys", requires("api.*.create_key OR api.{body.apiId}.create_key")),
+  route(
+    "copy",
+    4,
+    ["POST"],
+    "/apis/{apiId}/copies",
+    requires("api.{body.apiId}.create_key AND api.{path.apiId}.create_key"),
+  ),
   route("tenant", 3, ["GET"], "/tenant", requires("api.{header.x-tenant}.read_api")),
   route("health", 2, ["GET"], "/health", { kind: "open" }),
 ]);

@@ -15,10 +15,8 @@ export const MAX_JSON_DEPTH = 64;
 
 /** `coded`: it comes with a Content-Encoding, so that its reader reads something else than these bytes. */
 export function parseJsonBody(bytes: Uint8Array, contentType: string | null, coded = false): JsonBody {
-  if (coded) return refused("must come without a Content-Encoding");
-  if (contentType === null) return refused("must come with Content-Type: application/json");
-  const type = contentTypeProblem(contentType);
-  if (type !== null) return refused(type);
+  const ruledOut = unreadRefusal(contentType, coded);
+  if (ruledOut !== null) return ruledOut;
   const text = decodeUtf8(bytes);
   if (text === null) return refused("must be valid UTF-8 without a byte order mark");
   const scan = scanJson(text);
@@ -28,6 +26,14 @@ export function parseJsonBody(bytes: Uint8Array, contentType: string | null, cod
   if (value === undefined) return refused(SCAN_REFUSALS.syntax);
   if (typeof value !== "object" || value === null || Array.isArray(value)) return refused("must be a JSON object");
   return { kind: "object", members: value as Readonly<Record<string, unknown>> };
+}
+
+/** What the head alone rules out, whatever the body holds; null where it has to be read. */
+export function unreadRefusal(contentType: string | null, coded: boolean): JsonBody | null {
+  if (coded) return refused("must come without a Content-Encoding");
+  if (contentType === null) return refused("must come with Content-Type: application/json");
+  const problem = contentTypeProblem(contentType);
+  return problem === null ? null : refused(problem);
 }
 
 /** What a `{body...}` placeholder finds. `ambiguous`: a lenient parser could read another member in its place. */

@@ -12,8 +12,18 @@ export interface PlaceholderInputs {
   /** How often a field is there, and its value where it is there once; by lower-case name. */
   readonly headerCount: (name: string) => number;
   readonly headerValue: (name: string) => string | null;
-  /** Null where no placeholder reads the body. */
+  /** Null where no placeholder reads the body, or it has not been read. */
   readonly body: JsonBody | null;
+}
+
+/**
+ * The fault that is certain before the body is read: nobody is asked for a body that is refused whatever it holds. Null
+ * where only the body can tell. `inputs.body` is what the head alone says of it.
+ */
+export function faultBeforeBody(requirement: Requirement, inputs: PlaceholderInputs): Fault | null {
+  const known = requirement.placeholders.filter(({ kind }) => kind !== "body" || inputs.body !== null);
+  const ids = readResourceIds({ placeholders: known }, inputs);
+  return "kind" in ids ? ids : null;
 }
 
 /**
@@ -21,7 +31,10 @@ export interface PlaceholderInputs {
  * be there and to be an id, even where another alternative of an OR would do without it: else the fault is
  * `invalid_resource_id`, or `invalid_body` for a body that can not be read. Neither repeats what the client sent.
  */
-export function readResourceIds(requirement: Requirement, inputs: PlaceholderInputs): readonly string[] | Fault {
+export function readResourceIds(
+  requirement: Pick<Requirement, "placeholders">,
+  inputs: PlaceholderInputs,
+): readonly string[] | Fault {
   const ids: string[] = [];
   for (const placeholder of requirement.placeholders) {
     const reading = read(placeholder, inputs);
