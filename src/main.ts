@@ -1,9 +1,11 @@
 import { parsePlainStart } from "./cli/plain-start.ts";
+import { sizeThreadPool } from "./cli/pool-threads.ts";
 
 void main(process.argv.slice(2));
 
 /** A rejection that arrives here is a defect, and ends the process with its stack. */
 async function main(args: readonly string[]): Promise<void> {
+  sizeThreadPool();
   const start = parsePlainStart(args);
   if (start !== null) {
     const { startAlone } = await import("./cli/start-alone.ts");
