@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createMemorySource, type MemorySettings } from "../../src/keys/memory-source.ts";
+import { createMemorySource, type MemorySettings, type MemorySource } from "../../src/keys/memory-source.ts";
 import { type Lookup, SourceUnavailable } from "../../src/keys/source.ts";
 import { countingObserver, hashOf, recordOf, ScriptedSource, settled, TestClock } from "../support/key-parts.ts";
 
@@ -221,6 +221,16 @@ describe("a change", () => {
     expect((memory.find(A) as Lookup).record?.enabled).toBe(false);
   });
 
+  it.each<[string, (memory: MemorySource) => void]>([
+    ["of a key", (memory) => memory.invalidate(A, "1-0")],
+    ["that may have been missed", (memory) => memory.dropAll(true)],
+  ])("%s is seen at once where a look-up has just failed", async (_, change) => {
+    const { memory, canNotTell, learn } = setUp();
+    await canNotTell();
+    change(memory);
+    expect((await learn("a")).record?.id).toBe("key_a");
+  });
+
   it("ends a stale record: an outage after a revocation is no acceptance", async () => {
     const { memory, learn, canNotTell } = setUp();
     await learn("a");
@@ -236,6 +246,9 @@ describe("a change", () => {
     await outcome;
     await settled();
     expect(origin.asked.length).toBeLessThan(10);
+    origin.asked.at(-1)?.answer(recordOf("a"));
+    await settled();
+    expect(memory.size().keys, "from before the last change").toBe(0);
   });
 
   it("that may have been missed makes memory forget everything, look-ups on their way included", async () => {
