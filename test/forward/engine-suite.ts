@@ -850,10 +850,13 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
         handler.upgraded!.socket.destroy();
       });
 
-      it("hands on any other answer as such", async () => {
+      it("hands on any other answer as such, and uses the connection for nothing else", async () => {
         const server = await upstream(answering("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 2\r\n\r\nno"));
         const got = await get(server.origin, { headers, upgrade: true });
         expect([got.status, got.body]).toEqual([426, "no"]);
+        await rested();
+        await get(server.origin);
+        expect(server.connections).toHaveLength(2);
       });
     });
 

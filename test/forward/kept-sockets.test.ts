@@ -132,6 +132,24 @@ describe("connections to upstreams that are kept", () => {
     expect(one.opened).toBeLessThan(260);
   });
 
+  it("are not given to a request that was given up while it waited for one", async () => {
+    engine = createSocketEngine({ idleSocketMs: 60_000 });
+    const handlers = Array.from({ length: 50 }, () => new RecordingHandler());
+    for (const handler of handlers) engine.send(upstreamRequest(one.origin), handler);
+    await expect.poll(() => one.waiting.length, { timeout: 10_000 }).toBe(50);
+    for (const handler of handlers) {
+      const end = handler.onEnd.bind(handler);
+      handler.onEnd = (trailers) => {
+        end(trailers);
+        engine.send(upstreamRequest(one.origin), new RecordingHandler()).abort();
+      };
+    }
+    for (const response of one.waiting.splice(0)) response.end("ok");
+    for (const handler of handlers) await handler.finished();
+    await rested();
+    await askAtOnce(one, 1);
+  });
+
   describe("that are idle", () => {
     const ONCE = { repeatable: false, method: "POST" };
 

@@ -66,6 +66,45 @@ describe("a request that is sent at the end of the turn", () => {
   });
 });
 
+it("a connection on which more came than the answer is not used again, though the rest is still to come", async () => {
+  const server = await rawServer(async (connection) => {
+    await connection.seen("\r\n\r\n");
+    connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Le");
+  });
+  const engine = createSocketEngine();
+  const first = new RecordingHandler();
+  engine.send(upstreamRequest(server.origin), first);
+  expect((await first.finished()).body).toBe("ok");
+  const connection = await server.connection(0);
+  await connection.gone();
+  engine.close();
+  server.close();
+});
+
+/** What is more would be read as the next request, and what is missing would be taken from it. */
+describe("a request's body", () => {
+  it.each([
+    ["longer", "hello, GET /smuggled"],
+    ["shorter", "hel"],
+  ])("that is %s than was said ends the connection, and nothing is sent beyond its length", async (_, body) => {
+    const server = await rawServer();
+    const engine = createSocketEngine();
+    const handler = new RecordingHandler();
+    const headers = ["Host", "a", "Content-Length", "5"];
+    const call = engine.send(upstreamRequest(server.origin, { method: "POST", body: "length", headers }), handler);
+    await handler.called("drain");
+    call.write(Buffer.from(body));
+    call.end();
+    await handler.finished();
+    expect(handler.error?.reason).toBe("reset");
+    const connection = await server.connection(0);
+    await connection.gone();
+    expect(connection.received).not.toContain("smuggled");
+    engine.close();
+    server.close();
+  });
+});
+
 describe("a body that ends with its connection", () => {
   const ANSWER = "HTTP/1.1 200 OK\r\n\r\nas far as it came";
   const REQUESTS = {
