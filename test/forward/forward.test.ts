@@ -616,6 +616,22 @@ describe.each([
       expect(upload()).toBe(size);
     });
 
+    it("reads an upload on that was held back, and throws it away, once the upstream has answered without it", async () => {
+      const size = 24 * 1024 * 1024;
+      const server = await upstream((connection) => {
+        connection.socket.pause();
+      });
+      const gateway = await rig({ upstream: upstreamOn(server.port), route: { maxBodyBytes: size } as never });
+      const caller = await client(gateway);
+      caller.write(`${CHUNKED}${size.toString(16)}\r\n`);
+      const sent = new Promise((done) => caller.socket.write(Buffer.alloc(size, 97), done));
+      await standsStill(() => gateway.exchanges[0]?.bytesIn ?? 0);
+      server.connections[0]!.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+      // A client that sends all of it before it reads.
+      expect(await sent).toBeFalsy();
+      await caller.seen("HTTP/1.1 403 Forbidden");
+    });
+
     it("holds an answer back that the client does not take, and carries all of it afterwards", async () => {
       const size = 48 * 1024 * 1024;
       const server = await upstream(async (connection) => {
