@@ -276,6 +276,12 @@ export const hopByHop: Attack[] = [
     claim: ({ answers }) => expect(answers[0]?.interim).toEqual([]),
   },
   {
+    name: "022 Expect: 100-continue for a body that is said to be no JSON, where JSON is wanted, is 400 without a 100",
+    send: `POST /v2/keys.createKey HTTP/1.1\r\nHost: gw\r\n${auth()}Content-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n`,
+    expect: refused(400, "err:user:bad_request:invalid_body"),
+    claim: ({ answers }) => expect(answers[0]?.interim).toEqual([]),
+  },
+  {
     name: "023 a body sent along with a refused Expect is never read as a request",
     send: `POST /any HTTP/1.1\r\nHost: gw\r\nExpect: 100-continue\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
     expect: refused(401, "err:unkey:authentication:missing"),
