@@ -201,8 +201,11 @@ describe("a body and its limit, on both ways", () => {
     "what is no UTF-8": told(400, '{"apiId":"\xff"}'),
     "a member that is there twice": told(400, '{"apiId":"a","apiId":"a"}'),
     "no bytes": told(400, ""),
-    "no type": told(400, '{"apiId":"api_1"}', auth()),
-    "another type": told(400, '{"apiId":"api_1"}', `${auth()}Content-Type: text/plain\r\n`),
+    "no type": refused(400, post("/v2/keys.createKey", '{"apiId":"api_1"}', auth())),
+    "another type": refused(
+      400,
+      post("/v2/keys.createKey", '{"apiId":"api_1"}', `${auth()}Content-Type: text/plain\r\n`),
+    ),
     "a key that may not": told(403, '{"apiId":"api_1"}', auth("RO") + JSON_TYPE),
   };
   it.each(eachPlace(read))("comes to the same where the body is read for %s (%s)", async (what, before, situation) => {
