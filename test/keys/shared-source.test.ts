@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { encodeCopy, encodeRecord } from "../../src/keys/record-codec.ts";
-import { connectRedis, type RedisConnection } from "../../src/keys/redis-connection.ts";
+import { connectRedis, type RedisCommands, type RedisConnection } from "../../src/keys/redis-connection.ts";
 import { createRedisLayout } from "../../src/keys/redis-layout.ts";
 import { createSharedSource } from "../../src/keys/shared-source.ts";
 import { SourceUnavailable } from "../../src/keys/source.ts";
@@ -56,12 +56,12 @@ describeRedis("shared copies in Redis", () => {
     await server.close();
   });
 
-  function setUp() {
+  function setUp(call: RedisCommands["call"] = redis.call) {
     const clock = new TestClock();
     const origin = new ScriptedSource(clock.now);
     const observer = countingObserver();
     const { now, mono } = clock;
-    const deps = { redis, layout, now, mono, observer, log: () => {} };
+    const deps = { redis: { isUp: true, call }, layout, now, mono, observer, log: () => {} };
     return { clock, origin, observer, source: createSharedSource(origin, SETTINGS, deps) };
   }
   const holds = (text: string) => () => server.cli("GET", key).includes(text);
@@ -208,6 +208,46 @@ describeRedis("shared copies in Redis", () => {
     await until("asked", () => origin.asked.length === 1);
     origin.asked[0]?.answer(null);
     expect((await found).record).toBeNull();
+  });
+
+  it("are not written of an answer from before a change whose mark was lost: an instance that starts next asks anew", async () => {
+    let isAway = false;
+    const { source, origin } = setUp(async (...command) => {
+      if (isAway) throw new SourceUnavailable("away");
+      return redis.call(...command);
+    });
+    const found = source.find(A);
+    await until("asked", () => origin.asked.length === 1);
+    isAway = true;
+    source.invalidate(A, "5-0");
+    isAway = false;
+    origin.asked[0]?.answer(recordOf("a"));
+    await found;
+    for (let turn = 0; turn < 3; turn += 1) await redis.call("PING");
+
+    const next = setUp();
+    void next.source.find(A);
+    await until("asked anew", () => next.origin.asked.length === 1);
+  });
+
+  it("are not believed after a second change because the mark of the first was written", async () => {
+    const { source, origin, clock } = setUp(async (...command) => {
+      if (command.some((word) => String(word).includes("6-0"))) throw new SourceUnavailable("away");
+      return redis.call(...command);
+    });
+    source.invalidate(A, "5-0");
+    clock.advance(1);
+    source.invalidate(A, "6-0");
+    await until("marked", holds("5-0"));
+    // Another instance asks between the changes, and shares what it was told.
+    const other = setUp();
+    void other.source.find(A);
+    await until("asked", () => other.origin.asked.length === 1);
+    other.origin.asked[0]?.answer(recordOf("a"));
+    await until("shared", holds('"copy"'));
+
+    void source.find(A);
+    await until("asked of the service", () => origin.asked.length === 1);
   });
 
   it("are believed at the start, when there was nothing to miss", async () => {
