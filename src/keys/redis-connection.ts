@@ -117,7 +117,7 @@ export async function connectRedis(
   // Its default, because a bundled CommonJS module has nothing else.
   const { default: ioredis } = await import("ioredis");
   const timeoutMs = purpose === "feed" ? blockMs + BLOCK_GRACE_MS : settings.commandTimeout;
-  const client = openClient(ioredis, settings, timeoutMs);
+  const client = openClient(ioredis, settings, timeoutMs, deps.log);
 
   let up: boolean | null = null;
   let wasUp = false;
@@ -355,7 +355,7 @@ function pipelines(node: Redis, commandTimeout: number): RedisPipelines {
 
 type Ioredis = Pick<typeof import("ioredis"), "Redis" | "Cluster" | "AbstractConnector" | "SentinelConnector">;
 
-function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number): Redis | Cluster {
+function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number, log: KeyLog): Redis | Cluster {
   const retryStrategy = (times: number) => Math.min(25 * 2 ** times, RETRY_MS_MAX) * (0.5 + Math.random() / 2);
   const common = {
     enableOfflineQueue: false,
@@ -385,7 +385,7 @@ function openClient(ioredis: Ioredis, settings: RedisSettings, timeoutMs: number
       sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
       // Follows the sentinels' own announcement of a failover, instead of waiting for the old master to go away.
       failoverDetector: true,
-      Connector: connectorBySentinels(ioredis, Connector),
+      Connector: connectorBySentinels(ioredis, Connector, log),
     });
   }
   if (cluster !== undefined) {
@@ -437,15 +437,33 @@ function connectorByName({ AbstractConnector }: Ioredis): Connector {
 
 /**
  * Asks Redis' own sentinels for the master as ioredis does, but for names: theirs and the master's are looked up like any
- * other. While the master is there it tries each sentinel that is not again every two seconds.
+ * other, and who is told when one that it follows is away. While the master is there it tries that one again every minute.
  */
-function connectorBySentinels({ SentinelConnector }: Ioredis, Connector: Connector): Connector {
+function connectorBySentinels({ SentinelConnector }: Ioredis, Connector: Connector, log: KeyLog): Connector {
   // ioredis takes no look-up for them; two methods that it calls private do. A test tells when they no longer connect.
   const Base = SentinelConnector as unknown as new (options: unknown) => SentinelMethods;
   const { lookup } = NAMES;
+  const away = new Set<string>();
+
+  /** ioredis prints the stack of an error that nobody listens for. */
+  function tellWhenAway(client: Redis, { host, port }: SentinelAddress): void {
+    const sentinel = `${host}:${port}`;
+    client.on("error", (error: unknown) => {
+      if (away.has(sentinel)) return;
+      away.add(sentinel);
+      log("warn", "redis_sentinel_down", { sentinel, reason: describeRedisError(error) });
+    });
+    client.on("ready", () => {
+      if (away.delete(sentinel)) log("info", "redis_sentinel_up", { sentinel });
+    });
+  }
+
   class BySentinels extends Base {
-    override connectToSentinel(endpoint: object, options?: object): Redis {
-      return super.connectToSentinel(endpoint, { ...options, Connector });
+    override connectToSentinel(endpoint: SentinelAddress, options?: object): Redis {
+      const client = super.connectToSentinel(endpoint, { ...options, Connector });
+      // One that is only asked for the master is given no options; when none of them says where it is, that is `redis_down`.
+      if (options !== undefined) tellWhenAway(client, endpoint);
+      return client;
     }
 
     override sentinelNatResolve(address: object | null): object | null {
@@ -457,9 +475,14 @@ function connectorBySentinels({ SentinelConnector }: Ioredis, Connector: Connect
 
 type Connector = NonNullable<RedisOptions["Connector"]>;
 
+interface SentinelAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
 interface SentinelMethods {
   /** A client of the sentinel at an address, with options for it. */
-  connectToSentinel(endpoint: object, options?: object): Redis;
+  connectToSentinel(endpoint: SentinelAddress, options?: object): Redis;
   /** Where to connect, as options of a socket, of what a sentinel said. */
   sentinelNatResolve(address: object | null): object | null;
 }

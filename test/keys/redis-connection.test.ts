@@ -11,6 +11,7 @@ import { SourceUnavailable } from "../../src/keys/source.ts";
 import { freePort } from "../support/free-port.ts";
 import { until } from "../support/key-parts.ts";
 import { describeRedis, type Shim, startRedis, startShim, type TestRedis } from "../support/redis.ts";
+import { startHalfWatched } from "../support/redis-ha.ts";
 
 const named = (name: string, message: string, code?: string) =>
   Object.assign(new Error(message), { name, ...(code !== undefined && { code }) });
@@ -113,6 +114,29 @@ describeRedis("a connection", () => {
     expect(await redis.whenUp(10_000)).toBe(true);
     expect(await redis.call("SET", "a", "1")).toBe("OK");
     await redis.close();
+  });
+
+  it("by Redis' own sentinels tells once of one that is away, and when it is back, and prints nothing", async () => {
+    const printed = vi.spyOn(console, "error").mockImplementation(() => {});
+    onTestFinished(() => void printed.mockRestore());
+    const watched = await startHalfWatched();
+    onTestFinished(() => watched.close());
+    const { hosts } = watched;
+    const told: string[] = [];
+    const log = (level: string, event: string, fields: object) =>
+      void told.push(`${level} ${event} ${JSON.stringify(fields)}`);
+    const sentinels = { name: "mymaster", hosts, tls: false };
+    const redis = await connectRedis({ sentinels, keyPrefix: "", commandTimeout: 5000 }, { ...deps, log });
+    onTestFinished(() => redis.close());
+    const away = `warn redis_sentinel_down {"sentinel":"${hosts[1]}","reason":"ECONNREFUSED"}`;
+    await until("told that it is away", () => told.includes(away));
+    expect(await redis.whenUp(10_000)).toBe(true);
+
+    await watched.startSecond();
+    redis.reconnect();
+    await until("told that it is back", () => told.includes(`info redis_sentinel_up {"sentinel":"${hosts[1]}"}`));
+    expect(told.filter((line) => line === away)).toHaveLength(1);
+    expect(printed).not.toHaveBeenCalled();
   });
 
   let server: TestRedis;

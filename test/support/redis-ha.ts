@@ -98,6 +98,19 @@ export async function startFailover(): Promise<TestNodes> {
   };
 }
 
+/** A master, and one of the two of Redis' own sentinels that `hosts` names; the second is there once it is started. */
+export async function startHalfWatched() {
+  const nodes = new Nodes();
+  const [master = 0, first = 0, second = 0] = await freePorts(3);
+  await nodes.start(master, []);
+  await nodes.startSentinel(first, master);
+  return {
+    hosts: [first, second].map((port) => `127.0.0.1:${port}`),
+    startSecond: () => nodes.startSentinel(second, master),
+    close: () => nodes.close(),
+  };
+}
+
 /** Three masters, and a replica for the first of them. */
 export async function startCluster(): Promise<TestNodes> {
   const nodes = new Nodes();
