@@ -50,7 +50,6 @@ export class WorkerStartFailed extends Error {
 
 /** What a worker is asked for, by the process that holds it. */
 export interface WorkerSide {
-  readonly addresses: readonly string[];
   state(): AdminState;
   scrape(): Promise<Scrape>;
   reload(): Promise<void>;
@@ -89,7 +88,7 @@ export function serveAsWorker(side: WorkerSide, log: Log, exit: (code: number) =
         .finally(() => exit(0));
     }
   });
-  tell({ kind: "listening", addresses: side.addresses });
+  tell({ kind: "listening", state: side.state() });
 }
 
 type ToWorker =
@@ -100,7 +99,7 @@ type ToWorker =
 
 type FromWorker =
   | { readonly kind: "pong" }
-  | { readonly kind: "listening"; readonly addresses: readonly string[] }
+  | { readonly kind: "listening"; readonly state: AdminState }
   | { readonly kind: "answer"; readonly id: number; readonly value: AdminState | Scrape };
 
 async function answer(side: WorkerSide, { id, what }: ToWorker & { kind: "ask" }): Promise<void> {
@@ -133,6 +132,7 @@ class WorkerPool implements RunningWorkers {
   readonly #patience: Patience;
   #watch: NodeJS.Timeout | undefined;
   #retired: Promise<readonly Scrape[]> = Promise.resolve([]);
+  /** What to say of them when none of them answers; null: they have not started. */
   #lastState: AdminState | null = null;
   #diedYoung = 0;
   #stopping = false;
@@ -146,8 +146,9 @@ class WorkerPool implements RunningWorkers {
   async start(): Promise<void> {
     const members = Array.from({ length: this.#options.count }, () => this.#fork());
     try {
-      const addresses = await Promise.all(members.map((member) => member.listening));
-      this.addresses = addresses[0] ?? [];
+      const states = await Promise.all(members.map((member) => member.listening));
+      this.#lastState = mergeStates(states, null, this.#options.count);
+      this.addresses = this.#lastState.addresses;
     } catch (error) {
       this.kill();
       throw error;
@@ -260,7 +261,7 @@ interface Ending {
 class Member {
   readonly worker: Worker;
   readonly startedAt = performance.now();
-  readonly listening: Promise<readonly string[]>;
+  readonly listening: Promise<AdminState>;
   readonly ended: Promise<Ending>;
   isListening = false;
   lastScrape: Scrape | null = null;
@@ -280,7 +281,7 @@ class Member {
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "listening") {
           this.isListening = true;
-          resolve(message.addresses);
+          resolve(message.state);
         } else if (message.kind === "pong") {
           this.#signs.answered();
         } else if (message.kind === "answer") {
@@ -363,7 +364,7 @@ export function mergeStates(states: readonly AdminState[], before: AdminState | 
 }
 
 function without(before: AdminState | null): AdminState {
-  if (before === null) throw new Error("no worker has answered yet");
+  if (before === null) throw new Error("no worker has started");
   const others = before.checks.filter((check) => check.name !== "workers");
   return { ...before, checks: [...others, { name: "workers", ok: false, reason: "no worker answers" }] };
 }

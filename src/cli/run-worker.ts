@@ -7,7 +7,6 @@ export function serve(sentinel: RunningSentinel): void {
   const { log, metrics } = sentinel.telemetry;
   serveAsWorker(
     {
-      addresses: sentinel.state().addresses,
       state: () => sentinel.state(),
       scrape: () => collectScrape(metrics),
       reload: async () => void (await sentinel.reload()),
