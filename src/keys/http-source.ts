@@ -174,10 +174,7 @@ export function createHttpSource(settings: HttpSourceSettings, deps: HttpSourceD
           reject(new MalformedAnswer("the answer is larger than 1 MiB"));
         } else if (status === 200) chunks.push(chunk);
       });
-      response.on("end", () => {
-        if (response.complete) resolve({ status, body: Buffer.concat(chunks) });
-        else reject(outage("the answer broke off"));
-      });
+      response.on("end", () => resolve({ status, body: Buffer.concat(chunks) }));
       response.on("error", (error: NodeJS.ErrnoException) => reject(outage(error.code ?? error.name)));
       response.on("close", () => reject(outage("the answer broke off")));
     });

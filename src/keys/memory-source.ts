@@ -136,6 +136,7 @@ export function createMemorySource(origin: KeySource, settings: MemorySettings, 
 
   function land(hash: KeyHash, flight: Flight, lookup: Lookup): void {
     flights.delete(hash);
+    // Past its time, or this would not have been asked: so that nothing is kept of it.
     failures.delete(hash);
     remember(hash, lookup);
     flight.resolve(lookup);

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import dns from "node:dns";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -8,7 +9,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createHttpSource } from "../../src/keys/http-source.ts";
 import { type KeySource, type LookupOutcome, SourceUnavailable } from "../../src/keys/source.ts";
 import { type CountingObserver, countingObserver, hashOf, recordOf, until } from "../support/key-parts.ts";
@@ -171,6 +172,65 @@ describe("a key service", () => {
     const startedAt = performance.now();
     await expect(source.find(A)).rejects.toThrow(/time-out/);
     expect(performance.now() - startedAt).toBeLessThan(8000);
+  });
+
+  it("that changes protocol, which nobody asked for, can not tell at once", async () => {
+    const { url } = await startService((response) => {
+      response.socket?.write("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    });
+    const { source } = open(url);
+    await expect(source.find(A)).rejects.toThrow(/status 101/);
+  });
+
+  it("whose answer breaks off on a connection that was used before is not asked again", async () => {
+    let answers = 0;
+    const { url, asked } = await startService((response, hash) => {
+      answers += 1;
+      if (answers !== 2) {
+        sendJson({ ...GOOD, hash })(response);
+        return;
+      }
+      response.writeHead(200, { "content-length": "1000" }).write("{");
+      const reset = () => {
+        unsubscribe("http.client.response.finish", reset);
+        response.socket?.resetAndDestroy();
+      };
+      // Said here when the head of the answer is there.
+      subscribe("http.client.response.finish", reset);
+    });
+    const { source } = open(url);
+    await until("reached", () => source.readiness().ready);
+    await source.find(A);
+    await expect(source.find(A)).rejects.toBeInstanceOf(SourceUnavailable);
+    expect(asked).toHaveLength(2);
+  });
+
+  it("hears nothing of those whose time ran out while they waited for a connection", async () => {
+    const { url, server, asked } = await startService((response, hash) => {
+      if (hash === A) sendJson(GOOD)(response);
+    });
+    let connections = 0;
+    server.on("connection", () => {
+      connections += 1;
+    });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    const { source } = open(url, 300);
+    while (!source.readiness().ready) await turn();
+    const all = Array.from({ length: 300 }, (_, index) => Promise.resolve(source.find(hashOf(`${index}`))));
+    while (asked.length < 64) await turn();
+    vi.advanceTimersByTime(300);
+    for (const { status } of await Promise.allSettled(all)) expect(status).toBe("rejected");
+    vi.useRealTimers();
+    await until("it is asked again", () =>
+      Promise.resolve(source.find(A)).then(
+        () => true,
+        () => false,
+      ),
+    );
+    // 64 at once, one of them on the connection that is there already, and then another.
+    expect({ asked: asked.length, connections }).toEqual({ asked: 65, connections: 65 });
   });
 
   it("whose name nobody answers for is looked up once, not by each that asks", async () => {

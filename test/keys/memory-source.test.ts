@@ -154,6 +154,15 @@ describe("memory", () => {
     expect(origin.asked).toHaveLength(3);
   });
 
+  it("that is closed lets nobody wait: look-ups under way can not tell", async () => {
+    const { memory, origin } = setUp();
+    const found = memory.find(A);
+    await settled();
+    await memory.close();
+    await expect(found).rejects.toBeInstanceOf(SourceUnavailable);
+    expect(origin.closed).toBe(true);
+  });
+
   it("turns an error nobody foresaw into can-not-tell, with its cause", async () => {
     const { memory, origin } = setUp();
     const found = memory.find(A);
