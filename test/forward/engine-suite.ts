@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { EngineOptions, UpstreamEngine, UpstreamOrigin, UpstreamRequest } from "../../src/forward/forwarder.ts";
 import {
   answering,
@@ -629,10 +629,13 @@ export function describeEngine(name: string, createEngine: (options?: EngineOpti
           await connection.seen("\r\n\r\n");
           connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na");
         });
+        // One engine counts in ticks, the other has a timer for each request.
+        vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "setTimeout", "clearTimeout"] });
+        onTestFinished(() => void vi.useRealTimers());
         const { handler, call } = send(server.origin, { idleMs: 60 });
         await handler.called("body");
         call.pause();
-        await new Promise((passed) => setTimeout(passed, 150));
+        vi.advanceTimersByTime(1000);
         expect(handler.error).toBeNull();
         call.resume();
         server.connections[0]!.write("b");
