@@ -616,6 +616,38 @@ describe.each([
       expect(upload()).toBe(size);
     });
 
+    /** The beginning of an upload, more than an upstream that reads nothing takes, and where it is held back. */
+    async function heldBack(idleMs: number) {
+      const size = 24 * 1024 * 1024;
+      const server = await upstream((connection) => {
+        connection.socket.pause();
+      });
+      const timeouts = { connectMs: null, responseMs: null, idleMs };
+      const gateway = await rig({
+        upstream: upstreamOn(server.port),
+        route: { maxBodyBytes: 2 * size, timeouts } as never,
+      });
+      const caller = await client(gateway);
+      caller.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${2 * size}\r\n\r\n`);
+      caller.socket.write(Buffer.alloc(size, 97));
+      const isPaused = () => gateway.exchanges[0]?.client.body.paused === true;
+      while (!isPaused()) await new Promise((turn) => setImmediate(turn));
+      return { server, caller };
+    }
+
+    it("does not blame the client for an upload that the upstream does not take", async () => {
+      const { caller } = await heldBack(150);
+      await caller.seen("HTTP/1.1 504");
+      expect(caller.received).toContain("X-Fault: sentinel:upstream:gateway_timeout");
+    });
+
+    it("ends a client that sends nothing once its upload is no longer held back", async () => {
+      const { server, caller } = await heldBack(1000);
+      server.connections[0]!.socket.removeAllListeners("data").resume();
+      await caller.seen("HTTP/1.1 408");
+      expect(caller.received).toContain("X-Fault: user:bad_request:request_timeout");
+    });
+
     it("reads an upload on that was held back, and throws it away, once the upstream has answered without it", async () => {
       const size = 24 * 1024 * 1024;
       const server = await upstream((connection) => {
