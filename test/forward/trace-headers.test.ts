@@ -20,3 +20,12 @@ it("takes the client's tracestate out with its traceparent, to which it belongs"
     "ours",
   ]);
 });
+
+it.each(["X-Request-Id", "x-request-id", "X-Unkey-Principal", "x_unkey_principal", "X.Request.Id"])(
+  "lets no tracer say %s, which is ours to say and is written as it is",
+  (name) => {
+    const sent = ["X-Unkey-Principal", "{}", "X-Request-Id", "req_1"];
+    expect(replaceFields(sent, [name, "a\r\nX-Evil: 1", "b3", "0"])).toEqual([...sent, "b3", "0"]);
+    expect(replaceFields(sent, [name, "theirs"])).toEqual(sent);
+  },
+);
