@@ -46,7 +46,8 @@ export function formatStatusLine(status: number, reason: string): string {
   const known = statusLines[status];
   if (known?.reason === reason) return known.line;
   const line = inOnePiece(`HTTP/1.1 ${status} ${reason}\r\n`);
-  statusLines[status] = { reason, line };
+  // A copy: a reason can be a piece of a whole head, which would be kept with it.
+  statusLines[status] = { reason: inOnePiece(reason), line };
   return line;
 }
 
