@@ -73,11 +73,11 @@ export async function startFailover(): Promise<TestNodes> {
   const [master = 0, replica = 0, ...sentinels] = await freePorts(5);
   await nodes.start(master, []);
   await nodes.start(replica, ["--replicaof", "127.0.0.1", String(master)]);
-  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"));
+  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"), 60_000);
   for (const port of sentinels) await nodes.startSentinel(port, master);
   const knows = (port: number) =>
     /num-slaves\n1\n[\s\S]*num-other-sentinels\n2\n/.test(cli(port, "SENTINEL", "MASTER", "mymaster"));
-  await until("the sentinels know each other", () => sentinels.every(knows), 20_000);
+  await until("the sentinels know each other", () => sentinels.every(knows), 60_000);
   const wait = (ms: number) => {
     for (const port of sentinels) cli(port, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", String(ms));
   };
@@ -140,14 +140,14 @@ export async function startCluster(): Promise<TestNodes> {
     if (index > 0) cli(first, "CLUSTER", "MEET", "127.0.0.1", String(port), buses[index] ?? "");
   }
   const sees = (port: number, words: RegExp) => words.test(cli(port, "CLUSTER", "INFO"));
-  await until("met", () => ports.every((port) => sees(port, /cluster_known_nodes:4/)), 20_000);
-  await until("ok", () => [first, second, third].every((port) => sees(port, /cluster_state:ok/)), 20_000);
+  await until("met", () => ports.every((port) => sees(port, /cluster_known_nodes:4/)), 60_000);
+  await until("ok", () => [first, second, third].every((port) => sees(port, /cluster_state:ok/)), 60_000);
   await until(
     "replica knows",
     () => cli(replica, "CLUSTER", "REPLICATE", cli(first, "CLUSTER", "MYID")) === "OK",
-    20_000,
+    60_000,
   );
-  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"), 20_000);
+  await until("replicated", () => cli(replica, "INFO", "replication").includes("master_link_status:up"), 60_000);
   const wait = (ms: number, of: readonly number[]) => {
     for (const port of of) cli(port, "CONFIG", "SET", "cluster-node-timeout", String(ms));
   };
@@ -170,7 +170,7 @@ export async function startCluster(): Promise<TestNodes> {
 }
 
 /** What Redis may take for it on a machine that is busy with other things. */
-const FAILOVER_MS = 60_000;
+const FAILOVER_MS = 160_000;
 
 function isMaster(port: number): boolean {
   return cli(port, "ROLE").startsWith("master");
@@ -180,7 +180,7 @@ function isMaster(port: number): boolean {
 async function hasAll(master: number): Promise<void> {
   const offset = (field: RegExp) => Number(field.exec(cli(master, "INFO", "replication"))?.[1]);
   const sent = offset(/master_repl_offset:(\d+)/);
-  await until("the replica has it all", () => offset(/slave0:.*offset=(\d+)/) >= sent, 20_000);
+  await until("the replica has it all", () => offset(/slave0:.*offset=(\d+)/) >= sent, 60_000);
 }
 
 /** Ports a cluster node can have: its own bus is on another, given one. */
