@@ -160,7 +160,7 @@ function roleOfExtension(name: string, trustedPeer: boolean): number {
   if (name.length < "x-unkey-".length) return COPIED;
   const lower = name.toLowerCase();
   const normal = normalizeFieldName(lower);
-  if (normal.startsWith("x-unkey-") || normal === "x-request-id") return DROPPED;
+  if (isOursToSay(normal)) return DROPPED;
   if (!isAboutTheClient(normal)) return COPIED;
   if (!trustedPeer || normal !== lower) return DROPPED;
   switch (normal) {
@@ -175,6 +175,11 @@ function roleOfExtension(name: string, trustedPeer: boolean): number {
     default:
       return COPIED;
   }
+}
+
+/** A field that nobody but the gateway may send on, by its name as `normalizeFieldName` gives it. */
+export function isOursToSay(normal: string): boolean {
+  return normal.startsWith("x-unkey-") || normal === "x-request-id";
 }
 
 /** Believed of trusted proxies only. */
