@@ -105,7 +105,7 @@ function beginning(level: number, time: number): string {
     lastLevel = level;
     lastBeginning = inOnePiece(`{"level":${level},"time":${second}`);
   }
-  return lastBeginning + (AFTER_SECOND[time - second * 1000] ?? AFTER_SECOND[0]);
+  return lastBeginning + afterSecond(Math.floor(time) - second * 1000);
 }
 
 let lastSecond = -1;
@@ -153,7 +153,14 @@ function onceForPair<A, B>(make: (a: A, b: B) => string): (a: A, b: B) => string
 
 const THOUSANDTHS: readonly string[] = Array.from({ length: 1000 }, (_, at) => String(at).padStart(3, "0"));
 
-const AFTER_SECOND: readonly string[] = THOUSANDTHS.map((digits) => inOnePiece(`${digits},"requestId":"`));
+/** `123,"requestId":"`: the last three digits of a time, and what follows it. */
+function afterSecond(millisecond: number): string {
+  afterSeconds[millisecond] ??= inOnePiece(`${THOUSANDTHS[millisecond]},"requestId":"`);
+  return afterSeconds[millisecond];
+}
+
+/** By millisecond, made when it is first needed: a start has no time for a thousand of them. */
+const afterSeconds: (string | undefined)[] = new Array(1000).fill(undefined);
 
 const FRACTIONS: readonly string[] = Array.from({ length: 1000 }, (_, micros) =>
   micros === 0 ? "" : `.${(THOUSANDTHS[micros] ?? "").replace(/0+$/, "")}`,
