@@ -310,7 +310,7 @@ class Member {
 
   /** True once, after the ping with which its time was over. */
   isHung(): boolean {
-    return this.isListening && this.#signs.isMissing();
+    return this.#signs.isMissing();
   }
 
   send(message: ToWorker): void {
