@@ -589,14 +589,16 @@ describe.each([
   });
 
   describe("back-pressure", () => {
+    const readsNothing: Script = (connection) => {
+      connection.socket.pause();
+    };
+
     it("holds an upload back that the upstream does not take, and carries all of it afterwards", async () => {
       const size = 48 * 1024 * 1024;
-      const server = await upstream((connection) => {
-        connection.socket.pause();
+      const request = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`;
+      const { server, gateway, caller } = await exchange(readsNothing, request, {
+        route: { maxBodyBytes: size } as never,
       });
-      const gateway = await rig({ upstream: upstreamOn(server.port), route: { maxBodyBytes: size } as never });
-      const caller = await client(gateway);
-      caller.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`);
       caller.socket.write(Buffer.alloc(size, 97));
       const upload = () => gateway.exchanges[0]?.bytesIn ?? 0;
       await standsStill(upload);
@@ -619,16 +621,11 @@ describe.each([
     /** The beginning of an upload, more than an upstream that reads nothing takes, and where it is held back. */
     async function heldBack(idleMs: number) {
       const size = 24 * 1024 * 1024;
-      const server = await upstream((connection) => {
-        connection.socket.pause();
-      });
       const timeouts = { connectMs: null, responseMs: null, idleMs };
-      const gateway = await rig({
-        upstream: upstreamOn(server.port),
+      const request = `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${2 * size}\r\n\r\n`;
+      const { server, gateway, caller } = await exchange(readsNothing, request, {
         route: { maxBodyBytes: 2 * size, timeouts } as never,
       });
-      const caller = await client(gateway);
-      caller.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${2 * size}\r\n\r\n`);
       caller.socket.write(Buffer.alloc(size, 97));
       const isPaused = () => gateway.exchanges[0]?.client.body.paused === true;
       while (!isPaused()) await new Promise((turn) => setImmediate(turn));
@@ -650,12 +647,9 @@ describe.each([
 
     it("reads an upload on that was held back, and throws it away, once the upstream has answered without it", async () => {
       const size = 24 * 1024 * 1024;
-      const server = await upstream((connection) => {
-        connection.socket.pause();
+      const { server, gateway, caller } = await exchange(readsNothing, `${CHUNKED}${size.toString(16)}\r\n`, {
+        route: { maxBodyBytes: size } as never,
       });
-      const gateway = await rig({ upstream: upstreamOn(server.port), route: { maxBodyBytes: size } as never });
-      const caller = await client(gateway);
-      caller.write(`${CHUNKED}${size.toString(16)}\r\n`);
       const sent = new Promise((done) => caller.socket.write(Buffer.alloc(size, 97), done));
       await standsStill(() => gateway.exchanges[0]?.bytesIn ?? 0);
       server.connections[0]!.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
